@@ -1,0 +1,1 @@
+"""Training on real data: configuration, data, descent, checkpoints, and what TensorBoard sees."""
