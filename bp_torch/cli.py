@@ -102,7 +102,7 @@ def train(
 def main() -> None:
     """Run the command line: a user's mistake is one line on standard error and status 2."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="bp-torch", standalone_mode=False)
     except typer.TyperException as error:
         if getattr(error, "option_name", None) == "--dataset":  # --dataset without a value
             _list_datasets()

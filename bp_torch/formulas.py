@@ -90,7 +90,8 @@ def quadratic_cost(y_hat: Tensor, y: Tensor) -> Tensor:
 
     Source: Nielsen (2015), "Neural Networks and Deep Learning", ch. 1, eq. 6.
     """
-    return ((y_hat - y) ** 2).sum() / (2 * _samples(y_hat, y))
+    n = _samples(y_hat, y)
+    return ((y_hat - y) ** 2).sum() / (2 * n)
 
 
 def quadratic_cost_prime(y_hat: Tensor, y: Tensor) -> Tensor:
@@ -104,7 +105,8 @@ def quadratic_cost_prime(y_hat: Tensor, y: Tensor) -> Tensor:
     Returns:
         ∂C/∂ŷ, shape and dtype of y_hat.
     """
-    return (y_hat - y) / _samples(y_hat, y)
+    n = _samples(y_hat, y)
+    return (y_hat - y) / n
 
 
 def cross_entropy_cost(y_hat: Tensor, y: Tensor) -> Tensor:
@@ -122,8 +124,9 @@ def cross_entropy_cost(y_hat: Tensor, y: Tensor) -> Tensor:
 
     Source: Nielsen (2015), "Neural Networks and Deep Learning", ch. 3, eq. 57.
     """
+    n = _samples(y_hat, y)
     p, q = _probabilities(y_hat)
-    return -(y * p.log() + (1 - y) * q.log()).sum() / _samples(y_hat, y)
+    return -(y * p.log() + (1 - y) * q.log()).sum() / n
 
 
 def cross_entropy_cost_prime(y_hat: Tensor, y: Tensor) -> Tensor:
@@ -137,8 +140,9 @@ def cross_entropy_cost_prime(y_hat: Tensor, y: Tensor) -> Tensor:
     Returns:
         ∂C/∂ŷ, shape and dtype of y_hat.
     """
+    n = _samples(y_hat, y)
     p, q = _probabilities(y_hat)
-    return ((1 - y) / q - y / p) / _samples(y_hat, y)
+    return ((1 - y) / q - y / p) / n
 
 
 def _samples(y_hat: Tensor, y: Tensor) -> int:
@@ -156,7 +160,6 @@ def _samples(y_hat: Tensor, y: Tensor) -> int:
 
 def _probabilities(y_hat: Tensor) -> tuple[Tensor, Tensor]:
     """ŷ and 1 − ŷ, kept from 0; the bounds' reasons stand in `cross_entropy_cost`."""
-    checks.require_floating("y_hat", y_hat)
     limits = torch.finfo(y_hat.dtype)
     return y_hat.clamp(min=limits.tiny), (1 - y_hat).clamp(min=limits.eps / 4)
 

@@ -120,8 +120,12 @@ def build(config: Config, dataset: Dataset, generator: torch.Generator) -> Model
 def create_run_folder(config: Config) -> Path:
     """runs/NAME, newly made; without a name, the data set's and the first number that is free.
 
-    Raises FileExistsError if a run of that name exists.
+    Raises FileExistsError if a run of that name exists, NotADirectoryError if runs is a file.
     """
+    if config.runs.exists() and not config.runs.is_dir():
+        raise NotADirectoryError(
+            f"runs must be a folder, got the file {config.runs}; choose another with runs (--runs)"
+        )
     config.runs.mkdir(parents=True, exist_ok=True)
     if config.name is not None:
         directory = config.runs / config.name

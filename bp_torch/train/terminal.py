@@ -43,7 +43,8 @@ class ProgressBar:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
+        if self._progress.live.is_started:
+            self._progress.stop()
 
     def show(self, progress: observer.Progress) -> None:
         """Draw the state of the run, at most ten times a second."""

@@ -1,0 +1,114 @@
+"""How long things take, as ratios within one run: machines differ and are noisy, ratios less so.
+
+    python scripts/benchmark.py import    importing bp_torch against importing torch alone
+    python scripts/benchmark.py train     what looking costs, and the three ways to a gradient
+
+Every figure is the median over interleaved rounds; beside it stand the smallest and the largest.
+"""
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bp_torch.train.config import Config
+from bp_torch.train.loop import train
+
+
+def interleave(cases: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Run all cases in turn, `rounds` times after one warm-up; each returns its seconds."""
+    for case in cases.values():
+        case()
+    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            seconds[name].append(case())
+    return seconds
+
+
+def row(name: str, values: list[float], unit: str, scale: float = 1.0) -> str:
+    """One line of a table: median, smallest, largest."""
+    low, middle, high = (scale * f(values) for f in (min, statistics.median, max))
+    return f"{name:44}{middle:9.3f} {unit:3} ({low:.3f} to {high:.3f})"
+
+
+def bar(name: str, value: float, limit: float, unit: str = "") -> str:
+    """One line that says whether a bar holds."""
+    return f"{name:44}{value:9.3f} {unit:3} ≤ {limit:g}: {'holds' if value <= limit else 'FAILS'}"
+
+
+def benchmark_import(rounds: int) -> None:
+    """Whole processes, so that the interpreter's start is in both."""
+
+    def process(module: str) -> Callable[[], float]:
+        def run() -> float:
+            started = time.perf_counter()
+            subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+            return time.perf_counter() - started
+
+        return run
+
+    seconds = interleave({name: process(name) for name in ("torch", "bp_torch")}, rounds)
+    extra = [b - a for a, b in zip(seconds["torch"], seconds["bp_torch"], strict=True)]
+    for name, values in seconds.items():
+        print(row(f"import {name}", values, "s"))
+    print(row("import bp_torch less import torch", extra, "ms", 1e3))
+    print(bar("bar", 1e3 * statistics.median(extra), 50, "ms"))
+
+
+def benchmark_train(rounds: int) -> None:
+    """The descent alone: neither imports nor reading the data."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def case(**options: object) -> Callable[[], float]:
+            config = Config(runs=Path(folder), **options)  # type: ignore[arg-type]
+            return lambda: train(config).seconds
+
+        cases = {
+            "default": case(),
+            "default, no TensorBoard": case(log_every=0),
+            "digits 64-30-10": case(dataset="digits", layers=(30,), epochs=100),
+            "digits 64-30-10, no TensorBoard": case(
+                dataset="digits", layers=(30,), epochs=100, log_every=0
+            ),
+            "default, --gradient autograd": case(gradient="autograd"),
+            "default, --gradient chain": case(gradient="chain"),
+        }
+        seconds = interleave(cases, rounds)
+    for name, values in seconds.items():
+        print(row(name, values, "s"))
+    print(bar("training by default", statistics.median(seconds["default"]), 5, "s"))
+    for name in ("default", "digits 64-30-10"):
+        pairs = zip(seconds[name], seconds[f"{name}, no TensorBoard"], strict=True)
+        share = statistics.median(100 * (looked / blind - 1) for looked, blind in pairs)
+        print(bar(f"{name}: share of looking", share, 10, "%"))
+
+
+BENCHMARKS = {"import": benchmark_import, "train": benchmark_train}
+
+
+def main() -> None:
+    """Run the benchmarks named on the command line, all of them where none is."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--rounds", type=int, default=9, help="default: 9")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"expected any of {', '.join(BENCHMARKS)}; got {', '.join(unknown)}")
+    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name in arguments.names or BENCHMARKS:
+        print(f"\n{name}")
+        BENCHMARKS[name](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()

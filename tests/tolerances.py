@@ -1,0 +1,31 @@
+"""Every tolerance of the tests, each with its reason."""
+
+import torch
+
+# Gradients by hand against autograd's, in ULP of autograd's. With the custom Function both walk
+# the same graph and multiply in the same order: not one bit may differ in float32 and float64. In
+# 16 bits torch's own kernels keep float32 between two factors on one path and not on another.
+FUNCTION_ULP = {torch.float64: 0, torch.float32: 0, torch.bfloat16: 2, torch.float16: 2}
+
+# The chain rule by hand against autograd's, in rounding units of each gradient's largest entry: it
+# groups the factors differently, so each of some ten products and sums of N = 8 rounds by half a
+# unit; a smaller entry has lost what cancels in its sum.
+CHAIN_EPS = 16
+
+# Formulas against 50 digits, in ULP of the truth: one ULP for the exponential or logarithm of the
+# C library, half for each of at most four further operations.
+FORMULA_ULP = 4
+
+# Figures as published, to the last digit printed.
+PUBLISHED = {digits: 0.5 * 10.0**-digits for digits in (2, 3, 7, 9, 10)}
+
+# A figure recomputed in float64 after 10,000 steps, given to 10 significant digits.
+LONG_RUN_RELATIVE = 5e-10
+
+# Folding the standardisation into the weights changes the order of float32 sums over 64 features
+# whose raw values reach 4,000; what is left after the cancellation is good to about 1e-4.
+FOLDED_ABSOLUTE = 2e-4
+
+# Costs and accuracies in the README against another machine's: sums in another order, amplified
+# by thousands of steps. A sample more or less is 1% of accuracy.
+README_RELATIVE = 0.02
