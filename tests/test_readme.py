@@ -1,0 +1,106 @@
+"""Every block of the README runs, and prints what the README says."""
+
+import doctest
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from tolerances import README_RELATIVE
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+INSTALLED = (ROOT / ".venv/installed").exists()
+
+
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def blocks(language):
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+def sessions():
+    """Each command of the console blocks, with what it printed."""
+    for block in blocks("console"):
+        for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = session.partition("\n")
+            yield pytest.param(command, output, id=command)
+
+
+NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+
+
+def same(expected, actual):
+    """Equal but for numbers, which may differ a little from machine to machine, for seconds, which
+    may differ at will, and for '...', which stands for anything."""
+    pattern = ""
+    for piece in re.split(rf"(\.\.\.|{NUMBER} s\b|{NUMBER})", expected):
+        if piece == "...":
+            pattern += ".*"
+        elif re.fullmatch(rf"{NUMBER} s", piece):
+            pattern += f"{NUMBER} s"
+        elif re.fullmatch(NUMBER, piece):
+            pattern += f"({NUMBER})"
+        else:
+            pattern += re.escape(piece)
+    match = re.fullmatch(pattern, actual, re.DOTALL)
+    numbers = re.findall(NUMBER, re.sub(rf"{NUMBER} s\b", "", expected))
+    return match is not None and all(
+        float(b) == pytest.approx(float(a), rel=README_RELATIVE)
+        for a, b in zip(numbers, match.groups(), strict=True)
+    )
+
+
+def test_every_block_is_run_or_is_a_formula():
+    assert {language for language, _ in BLOCKS} == {"", "pycon", "console"}
+    assert len(blocks("")) == 1
+    assert "∂C/∂w" in blocks("")[0]
+
+
+def test_python_session_prints_what_it_says():
+    (session,) = blocks("pycon")
+    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
+    runner = doctest.DocTestRunner()
+    runner.run(test)
+    assert runner.failures == 0
+    assert runner.tries >= 9
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the commands use .venv, which scripts/setup makes")
+@pytest.mark.parametrize(("command", "output"), list(sessions()))
+def test_command_prints_what_it_says(command, output):
+    if command == "./scripts/test":
+        command += " tests/test_planted.py"  # with all the tests it would run itself
+    with tempfile.TemporaryDirectory() as folder:
+        if "train" in command and "list" not in command:
+            command += f" --runs {folder}"
+        environment = {**os.environ, "PATH": "/usr/bin:/bin", "COLUMNS": "80"}
+        run = subprocess.run(
+            command.split(), cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        actual = run.stdout.replace(folder, "runs")
+    assert same(output, actual), actual
+
+
+@pytest.mark.parametrize(
+    ("actual", "is_same"),
+    [
+        ("cost 0.0105 in 0.7 s", True),
+        ("cost 0.0106 in 99 s", True),
+        ("cost 0.0205 in 0.7 s", False),
+        ("price 0.0105 in 0.7 s", False),
+        ("cost 0.0105 in 0.7 s more", False),
+    ],
+)
+def test_the_comparison_itself_can_fail(actual, is_same):
+    assert same("cost 0.0105 in 0.9 s", actual) == is_same
+    assert same("cost ... s", "cost 3 s")
+    assert not same("cost ... passed", "cost 3 failed")
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
