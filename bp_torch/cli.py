@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 BAD_INPUT = 2
-DIVERGED = 1
+DIVERGED = WRONG = 1
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 app = typer.Typer(
@@ -97,6 +97,94 @@ def train(
     print_result(result)
     if result.interrupted:
         raise typer.Exit(INTERRUPTED)
+
+
+@app.command(
+    epilog="Example: bp-torch compare torch:sigmoid --reference torch:sigmoid --shape 64x3",
+)
+def compare(
+    target: Annotated[
+        str | None,
+        typer.Argument(help="package.module:function; without one, the package's own."),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            help="The same mathematics for autograd.", metavar="TARGET", show_default="its values"
+        ),
+    ] = None,
+    shape: Annotated[
+        str, typer.Option(help="Of each input, as 64x3 or 64x3,3,scalar.", metavar="SIZES")
+    ] = "64x3",
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            help="A function of a torch.Generator that makes the inputs.",
+            metavar="TARGET",
+            show_default="normal numbers of that shape",
+        ),
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option(help="Any of float64, float32, bfloat16, float16.", metavar="DTYPES")
+    ] = "float64,float32,bfloat16,float16",
+    device: Annotated[str, typer.Option(help="cpu or cuda, or both.", metavar="DEVICES")] = "cpu",
+    compile: Annotated[bool, typer.Option(help="Try torch.compile and torch.export.")] = True,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the whole report there.", show_default=False)
+    ] = None,
+) -> None:
+    """Prove a hand-written gradient, and name what is wrong with it.
+
+    Status 0: right; 1: wrong; 2: it could not be tried.
+    """
+    from bp_torch.compare import targets
+    from bp_torch.compare.prove import compare as prove
+    from bp_torch.train.config import resolve_device
+
+    if target is None:
+        if not _own_derivatives(compile=compile):
+            raise typer.Exit(WRONG)
+        return
+    arguments = {
+        "inputs": targets.find(inputs)
+        if inputs
+        else targets.random_inputs(targets.shapes(shape), seed),
+        "dtypes": targets.dtypes(dtype),
+        "devices": [resolve_device(name) for name in device.split(",")],
+    }
+    fn, peer = targets.find(target), targets.find(reference) if reference else None
+    try:
+        report = prove(fn, peer, compile=compile, seed=seed, **arguments)  # type: ignore[arg-type]
+    except Exception as error:
+        where = "; ".join(getattr(error, "__notes__", []))
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ValueError(
+            f"{target} could not be tried: {type(error).__name__}: {first}"
+            + (f" ({where})" if where else "")
+        ) from error
+    print(report)
+    if json is not None:
+        json.write_text(report.to_json(indent=1) + "\n")
+    if not report.ok:
+        raise typer.Exit(WRONG)
+
+
+def _own_derivatives(*, compile: bool) -> bool:
+    """Print the package's own derivatives before five witnesses; whether all are right."""
+    from bp_torch.witnesses import WITNESSES, testimonies
+
+    print("largest error against 50 digits, in rounding units of float64")
+    print(f"{'':20}" + "".join(f"{name:>12}" for name in WITNESSES) + f"{'compare':>12}")
+    ok = True
+    for testimony in testimonies(compile=compile):
+        errors = "".join(f"{testimony.errors[name]:12.3g}" for name in WITNESSES)
+        verdict = "right" if testimony.report.ok else "wrong"
+        print(f"{testimony.subject:20}{errors}{verdict:>12}")
+        if not testimony.report.ok:
+            ok = False
+            print(f"  {testimony.report.diagnosis}")
+    return ok
 
 
 def main() -> None:

@@ -161,7 +161,13 @@ def _samples(y_hat: Tensor, y: Tensor) -> int:
 def _probabilities(y_hat: Tensor) -> tuple[Tensor, Tensor]:
     """ŷ and 1 − ŷ, kept from 0; the bounds' reasons stand in `cross_entropy_cost`."""
     limits = torch.finfo(y_hat.dtype)
-    return y_hat.clamp(min=limits.tiny), (1 - y_hat).clamp(min=limits.eps / 4)
+    return _at_least(y_hat, limits.tiny), _at_least(1 - y_hat, limits.eps / 4)
+
+
+def _at_least(p: Tensor, bound: float) -> Tensor:
+    """p, or the bound, with the derivative 1 either way: torch.clamp's would be 0 below the bound,
+    where a neuron is most wrong, and learning would end there."""
+    return p + (p.clamp(min=bound) - p).detach()
 
 
 Formula = Callable[[Tensor, Tensor], Tensor]

@@ -1,0 +1,187 @@
+"""What was found: a frozen result, with text and JSON as views of it."""
+
+import json
+from dataclasses import asdict, dataclass
+
+WIDTH = 80
+SHOWN = 8
+"""Rows of the table that the text shows; JSON has all of them."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong, in a word for programs and in a sentence for people."""
+
+    mistake: str
+    """One of the names in `diagnosis.MISTAKES`."""
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tensor of one trial, at its worst element."""
+
+    trial: str
+    what: str
+    """"gradient of weight", "second derivative by input" or "value"."""
+    dtype: str
+    device: str
+    ok: bool
+    yours_ulp: float
+    yours_abs: float
+    yours_rel: float
+    autograd_ulp: float | None
+    autograd_abs: float | None
+    autograd_rel: float | None
+    index: tuple[int, ...] | None
+    yours: float | None
+    """The three values at that index."""
+    autograd: float | None
+    truth: float | None
+    at: float | None
+    """The input's value there, for a pointwise function."""
+    nans: int
+    zeros: int
+    signs: int
+    """NaN or infinities, and zeros and wrong signs where the truth is a normal number."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A property that is not a number: side effects, determinism, the same backward twice."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of `compare`."""
+
+    ok: bool
+    diagnosis: Diagnosis | None
+    """What is wrong; None where nothing is."""
+    rows: tuple[Row, ...]
+    checks: tuple[Check, ...]
+    transforms: tuple[tuple[str, str, str], ...]
+    """(transform, verdict, detail), verdict being right, wrong, refused or bypassed."""
+    findings: tuple[str, ...]
+    """What is worth knowing beside the verdict, about autograd above all."""
+    not_taken: tuple[str, ...]
+    """Trials that the function refused, with its reason; a refusal is no mistake."""
+    not_covered: tuple[str, ...]
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The whole report, stable: {"format": "bp_torch compare 1", …the fields of Report…}.
+
+        Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity".
+        """
+        content = {"format": "bp_torch compare 1", **asdict(self)}
+        return json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+class GradientMismatch(AssertionError):  # noqa: N818, it is an assertion, named as in tests
+    """A gradient is wrong; `report` says how. Raised by `assert_gradients`."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _lines(report: Report) -> list[str]:
+    lines: list[str] = []
+    if report.diagnosis is not None:
+        lines += _wrap(f"wrong: {report.diagnosis.sentence}")
+    else:
+        lines += _wrap("right: nothing of what was tried shows a mistake")
+    for finding in report.findings:
+        lines += _wrap(f"note: {finding}")
+    failed = [row for row in report.rows if not row.ok]
+    lines += ["", *_table(failed[:SHOWN] or _summary(report.rows))]
+    if len(failed) > SHOWN:
+        lines.append(f"… and {len(failed) - SHOWN} more")
+    if failed:
+        lines += ["", *_evidence(failed[0])]
+    bad = [check for check in report.checks if not check.ok]
+    for check in bad:
+        lines += _wrap(f"{check.name}: {check.detail}")
+    if report.transforms:
+        lines.append("")
+        lines += _transform_lines(report.transforms)
+    tried = sorted({row.trial for row in report.rows}, key=[r.trial for r in report.rows].index)
+    lines += ["", *_wrap(f"tried: {', '.join(tried)}", indent=7)]
+    if report.not_taken:
+        lines += _wrap(f"not taken: {'; '.join(report.not_taken)}", indent=11)
+    if report.not_covered:
+        lines += _wrap(f"not covered: {'; '.join(report.not_covered)}", indent=13)
+    return lines
+
+
+def _summary(rows: tuple[Row, ...]) -> list[Row]:
+    """For each tensor and dtype the row with the largest error."""
+    worst: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        key = (row.what, row.dtype, row.device)
+        if key not in worst or row.yours_ulp > worst[key].yours_ulp:
+            worst[key] = row
+    return list(worst.values())
+
+
+def _table(rows: list[Row]) -> list[str]:
+    if not rows:
+        return []
+    lines = [f"{'largest error, in ULP':25}{'':10}{'in the trial':25}{'yours':>10}{'autograd':>10}"]
+    for row in rows:
+        what = row.what.replace("gradient of ", "∂ ").replace("second derivative by ", "∂² ")
+        peer = "–" if row.autograd_ulp is None else _ulp(row.autograd_ulp)
+        lines.append(
+            f"{what[:24]:25}{row.dtype:10}{row.trial[:24]:25}{_ulp(row.yours_ulp):>10}{peer:>10}"
+        )
+    return lines
+
+
+def _ulp(value: float) -> str:
+    return f"{value:.1f}" if value < 10_000 else f"{value:.2g}"
+
+
+def _transform_lines(transforms: tuple[tuple[str, str, str], ...]) -> list[str]:
+    """The transforms by verdict and reason, what is amiss first."""
+    lines: list[str] = []
+    for verdict in ("wrong", "bypassed", "refused", "right"):
+        reasons = dict.fromkeys(detail for _, found, detail in transforms if found == verdict)
+        for reason in reasons:
+            named = [name for name, *why in transforms if why == [verdict, reason]]
+            text = f"{verdict:9} {', '.join(named)}" + (f": {reason}" if reason else "")
+            lines += _wrap(text, indent=10)
+    return lines
+
+
+def _evidence(row: Row) -> list[str]:
+    at = "" if row.at is None else f", input {row.at:.6g}"
+    place = f"worst at index {row.index}{at}:"
+    values = [("yours", row.yours), ("autograd", row.autograd), ("truth", row.truth)]
+    shown = [f"{name} {value:.9g}" for name, value in values if value is not None]
+    return _wrap(f"{place} {', '.join(shown)}")
+
+
+def _wrap(text: str, indent: int = 2) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent)

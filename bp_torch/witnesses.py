@@ -1,0 +1,236 @@
+"""The package's own derivatives before five witnesses.
+
+Each subject's gradient is taken by the chain rule by hand, by the custom Function, by autograd, by
+central differences and, as the truth, with 50 digits of mpmath; and `compare` tries each.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bp_torch import formulas
+from bp_torch.backprop import backprop
+from bp_torch.compare import Report, compare
+from bp_torch.functions import sigmoid
+from bp_torch.modules import Model, Network, Neuron
+
+WITNESSES = ("chain rule", "Function", "autograd", "differences")
+DIGITS = 50
+
+Gradients = list[Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Testimony:
+    """One subject: each witness's error against 50 digits, and what `compare` found."""
+
+    subject: str
+    errors: dict[str, float]
+    """In rounding units of float64, relative to the largest entry of the gradient."""
+    report: Report
+
+
+def testimonies(*, compile: bool) -> list[Testimony]:
+    """Sigmoid, neuron, network and both costs, each before all witnesses.
+
+    Args:
+        compile: whether `compare` looks at torch.compile and torch.export as well.
+    """
+    generator = torch.Generator().manual_seed(0)
+    found = [_sigmoid(generator, compile)]
+    for name, module in (
+        ("neuron", Neuron(3, dtype=torch.float64, generator=generator)),
+        ("network", Network([3, 4, 2], dtype=torch.float64, generator=generator)),
+    ):
+        found.append(_model(name, module, generator, compile))
+    found += [_cost(name, generator, compile) for name in formulas.COSTS]
+    return found
+
+
+def _sigmoid(generator: torch.Generator, compile: bool) -> Testimony:
+    z = torch.randn(40, generator=generator, dtype=torch.float64) * 4 - 4
+    ones = torch.ones_like(z)
+
+    def sigma(values: list[Any]) -> Any:
+        return sum(_sigma(value) for value in values)
+
+    return _testimony(
+        "sigmoid",
+        truth=_fifty_digits(sigma, [z]),
+        chain=[formulas.sigmoid_backward(ones, formulas.sigmoid(z))],
+        by_function=lambda t: sigmoid(t).sum(),
+        by_autograd=lambda t: torch.sigmoid(t).sum(),
+        tensors=[z],
+        report=compare(sigmoid, torch.sigmoid, inputs=(z.float(),), compile=compile),
+    )
+
+
+def _model(name: str, module: Model, generator: torch.Generator, compile: bool) -> Testimony:
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64)
+    y = torch.rand(module(x).shape, generator=generator, dtype=torch.float64)
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+
+    def cost(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *values: formulas.quadratic_cost(forward(values), y)
+
+    def own(values: tuple[Tensor, ...]) -> Tensor:
+        state = dict(zip(parameters, values, strict=True))
+        result: Tensor = torch.func.functional_call(module, state, (x,))
+        return result
+
+    def torchs(values: tuple[Tensor, ...]) -> Tensor:
+        return _plain_forward(x, *values)
+
+    return _testimony(
+        name,
+        truth=_fifty_digits(_model_cost(x, y, list(parameters.values())), [*parameters.values()]),
+        chain=list(backprop(module, x, y).gradients.values()),
+        by_function=cost(own),
+        by_autograd=cost(torchs),
+        tensors=list(parameters.values()),
+        report=compare(module.float(), _plain_forward, inputs=(x.float(),), compile=compile),
+    )
+
+
+def _plain_forward(x: Tensor, *parameters: Tensor) -> Tensor:
+    """The same layers in torch's own operations: weight and bias in turn."""
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        x = torch.sigmoid(x @ weight.movedim(-1, 0) + bias)
+    return x
+
+
+def _cost(name: str, generator: torch.Generator, compile: bool) -> Testimony:
+    y_hat = torch.rand(12, generator=generator, dtype=torch.float64) * 0.9 + 0.05
+    y = torch.rand(12, generator=generator, dtype=torch.float64)
+    cost, prime = formulas.cost_and_prime(name)
+    functional = torch.nn.functional
+
+    def peer(a: Tensor, t: Tensor) -> Tensor:
+        if name == "quadratic":
+            return functional.mse_loss(a, t) / 2
+        return functional.binary_cross_entropy(a, t)
+
+    def truth(values: list[Any]) -> Any:
+        import mpmath
+
+        terms = [
+            (a - t) ** 2 / 2
+            if name == "quadratic"
+            else -(t * mpmath.log(a) + (1 - t) * mpmath.log(1 - a))
+            for a, t in zip(values, y.tolist(), strict=True)
+        ]
+        return sum(terms) / len(terms)
+
+    return _testimony(
+        f"{name} cost",
+        truth=_fifty_digits(truth, [y_hat]),
+        chain=[prime(y_hat, y)],
+        by_function=lambda a: cost(a, y),
+        by_autograd=lambda a: peer(a, y),
+        tensors=[y_hat],
+        report=compare(
+            reference=lambda a: cost(a, y.to(a.dtype)),
+            backward=lambda upstream, a: upstream * prime(a, y.to(a.dtype)),
+            # In float64 alone: the bounds that keep the logarithm finite depend on the dtype.
+            inputs=(y_hat,),
+            compile=compile,
+        ),
+    )
+
+
+def _testimony(
+    subject: str,
+    *,
+    truth: Gradients,
+    chain: Gradients,
+    by_function: Callable[..., Tensor],
+    by_autograd: Callable[..., Tensor],
+    tensors: Gradients,
+    report: Report,
+) -> Testimony:
+    witnesses = {
+        "chain rule": chain,
+        "Function": _gradients(by_function, tensors),
+        "autograd": _gradients(by_autograd, tensors),
+        "differences": _differences(by_autograd, tensors),
+    }
+    return Testimony(subject, {k: _error(v, truth) for k, v in witnesses.items()}, report)
+
+
+def _gradients(cost: Callable[..., Tensor], tensors: Gradients) -> Gradients:
+    arguments = [t.detach().requires_grad_() for t in tensors]
+    return list(torch.autograd.grad(cost(*arguments), arguments))
+
+
+def _differences(cost: Callable[..., Tensor], tensors: Gradients) -> Gradients:
+    """[C(θ + h) − C(θ − h)] / 2h for each number θ."""
+    h = 1e-5
+    result = []
+    for place, tensor in enumerate(tensors):
+        gradient = torch.zeros_like(tensor)
+        for element in range(tensor.numel()):
+            step = torch.zeros_like(tensor)
+            step.view(-1)[element] = h
+            plus, minus = (
+                cost(*(t + s * step if p == place else t for p, t in enumerate(tensors)))
+                for s in (1, -1)
+            )
+            gradient.view(-1)[element] = (plus - minus) / (2 * h)
+        result.append(gradient)
+    return result
+
+
+def _error(gradients: Gradients, truth: Gradients) -> float:
+    eps = torch.finfo(torch.float64).eps
+    return max(
+        ((g - t).abs().max() / t.abs().max() / eps).item()
+        for g, t in zip(gradients, truth, strict=True)
+    )
+
+
+def _sigma(z: Any) -> Any:
+    import mpmath
+
+    return 1 / (1 + mpmath.exp(-z))
+
+
+def _model_cost(x: Tensor, y: Tensor, shapes: Gradients) -> Callable[[list[Any]], Any]:
+    """The quadratic cost of a neuron or network as a function of all its numbers, in mpmath."""
+
+    def cost(numbers: list[Any]) -> Any:
+        left = iter(numbers)
+        parameters = [[next(left) for _ in range(t.numel())] for t in shapes]
+        total = 0
+        for features, target in zip(x.tolist(), y.reshape(len(x), -1).tolist(), strict=True):
+            a = features
+            for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+                rows = [weight[k * len(a) : (k + 1) * len(a)] for k in range(len(bias))]
+                a = [
+                    _sigma(sum(w * v for w, v in zip(row, a, strict=True)) + b)
+                    for row, b in zip(rows, bias, strict=True)
+                ]
+            total += sum((out - t) ** 2 for out, t in zip(a, target, strict=True))
+        return total / (2 * len(x))
+
+    return cost
+
+
+def _fifty_digits(cost: Callable[[list[Any]], Any], tensors: Gradients) -> Gradients:
+    """The gradient of a function of many numbers, differentiated by mpmath and rounded once."""
+    import mpmath
+
+    with mpmath.workdps(DIGITS):
+        numbers = [mpmath.mpf(v) for t in tensors for v in t.reshape(-1).tolist()]
+
+        def along(place: int) -> float:
+            def moved(value: Any) -> Any:
+                return cost([value if p == place else v for p, v in enumerate(numbers)])
+
+            return float(mpmath.diff(moved, numbers[place]))
+
+        flat = torch.tensor([along(p) for p in range(len(numbers))], dtype=torch.float64)
+    pieces = torch.split(flat, [t.numel() for t in tensors])
+    return [piece.reshape(t.shape) for piece, t in zip(pieces, tensors, strict=True)]
