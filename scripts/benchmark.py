@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py import    importing bp_torch against importing torch alone
     python scripts/benchmark.py train     what looking costs, and the three ways to a gradient
+    python scripts/benchmark.py compare   proving a pointwise gradient of a million elements
 
 Every figure is the median over interleaved rounds; beside it stand the smallest and the largest.
 """
@@ -91,7 +92,38 @@ def benchmark_train(rounds: int) -> None:
         print(bar(f"{name}: share of looking", share, 10, "%"))
 
 
-BENCHMARKS = {"import": benchmark_import, "train": benchmark_train}
+COMPARE = """
+import resource, time, torch, bp_torch as bp
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+inputs, before, started = (torch.randn(1_000_000),), peak(), time.perf_counter()
+report = bp.compare(bp.sigmoid, torch.sigmoid, inputs=inputs, compile=False)
+print(time.perf_counter() - started, peak() - before)
+started = time.perf_counter()
+bp.compare(bp.sigmoid, torch.sigmoid, inputs=(torch.randn(64, 3),))
+print(time.perf_counter() - started, report.ok)
+"""
+
+
+def benchmark_compare(rounds: int) -> None:
+    """Whole processes, so that the peak of memory is that of one comparison."""
+    large: list[float] = []
+    memory: list[float] = []
+    small: list[float] = []
+    for _ in range(rounds):
+        run = [sys.executable, "-c", COMPARE]
+        output = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
+        for values, text in zip((large, memory, small), output[:3], strict=True):
+            values.append(float(text))
+    print(row("a million elements, all but compile rows", large, "s"))
+    print(row("memory over the import", memory, "GiB"))
+    print(row("64 × 3 elements, all defaults", small, "s"))
+    print(bar("a million elements", statistics.median(large), 10, "s"))
+    print(bar("memory", statistics.median(memory), 1, "GiB"))
+    print(bar("64 × 3 elements", statistics.median(small), 20, "s"))
+
+
+BENCHMARKS = {"compare": benchmark_compare, "import": benchmark_import, "train": benchmark_train}
 
 
 def main() -> None:

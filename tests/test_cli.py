@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -134,7 +135,9 @@ def test_ctrl_c_ends_with_a_saved_model(tmp_path):
     assert bp.load(tmp_path / "runs/long/model.safetensors").weight.isfinite().all()
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["compare", "--help"]], ids=" ".join
+)
 def test_help_fits_80_columns(run, monkeypatch, arguments):
     monkeypatch.setitem(os.environ, "COLUMNS", "80")
     status, out, _ = run(*arguments)
@@ -154,3 +157,83 @@ def test_no_command_shows_the_help(run):
     status, out, _ = run()
     assert status == 2
     assert "train" in out
+
+
+@pytest.fixture
+def user_module(tmp_path):
+    """A module of the user's, in the working directory."""
+    (tmp_path / "mine.py").write_text(
+        "import torch\n"
+        "class Negated(torch.autograd.Function):\n"
+        "    @staticmethod\n"
+        "    def forward(ctx, z):\n"
+        "        y = torch.sigmoid(z)\n"
+        "        ctx.save_for_backward(y)\n"
+        "        return y\n"
+        "    @staticmethod\n"
+        "    def backward(ctx, g):\n"
+        "        y, = ctx.saved_tensors\n"
+        "        return -g * y * (1 - y)\n"
+        "def make_inputs(generator):\n"
+        "    return (torch.randn(5, 2, generator=generator),)\n"
+        "def broken(z):\n"
+        "    raise RuntimeError('no such kernel')\n"
+    )
+    yield "mine"
+    sys.modules.pop("mine", None)
+    sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
+
+
+def test_compare_says_right_with_status_0(run):
+    status, out, err = run(
+        *("compare", "torch:sigmoid", "--reference", "torch:sigmoid", "--no-compile"),
+    )
+    assert (status, err) == (0, "")
+    assert out.startswith("right: ")
+    assert "in float32 autograd itself loses the derivative" in " ".join(out.split())
+
+
+def test_compare_names_a_mistake_with_status_1(run, user_module, tmp_path):
+    status, out, err = run(
+        *("compare", "mine:Negated", "--reference", "torch:sigmoid", "--no-compile"),
+        *("--dtype", "float32", "--inputs", "mine:make_inputs", "--json", "report.json"),
+    )
+    assert (status, err) == (1, "")
+    assert out.startswith("wrong: the gradient of input has the wrong sign")
+    assert max(map(len, out.splitlines())) <= 80
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert content["diagnosis"]["mistake"] == "sign"
+
+
+def test_compare_without_a_target_proves_the_packages_own(run):
+    status, out, _ = run("compare", "--no-compile")
+    assert status == 0
+    subjects = ["sigmoid", "neuron", "network", "quadratic cost", "cross-entropy cost"]
+    lines = out.splitlines()[2:]
+    assert [line[:20].strip() for line in lines] == subjects
+    assert all(line.endswith("right") for line in lines)
+    for line in lines:  # the four witnesses agree with 50 digits, each as well as it can
+        by_chain, by_function, by_autograd, by_differences = map(float, line[20:68].split())
+        assert max(by_chain, by_function, by_autograd) < 50
+        assert by_differences < 1e8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["torch.sigmoid"], "expected package.module:function"),
+        (["nowhere:f"], "cannot import 'nowhere'"),
+        (["torch:nothing"], "'torch' has no 'nothing'"),
+        (["torch:pi"], "must be callable, got float"),
+        (["torch:sigmoid", "--shape", "3xy"], "sizes joined by x"),
+        (["torch:sigmoid", "--dtype", "int8"], "any of float64, float32, bfloat16, float16"),
+        (["torch:sigmoid", "--device", "tpu"], "one of auto, cpu, cuda"),
+        (["mine:broken"], "could not be tried: RuntimeError: no such kernel (raised in"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_tried_is_one_line_and_status_2(run, user_module, arguments, message):
+    status, out, err = run("compare", *arguments)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err

@@ -61,12 +61,12 @@ def test_every_block_is_run_or_is_a_formula():
 
 
 def test_python_session_prints_what_it_says():
-    (session,) = blocks("pycon")
+    session = "\n".join(blocks("pycon"))  # a later block goes on where an earlier one ended
     test = doctest.DocTestParser().get_doctest(session, {}, "README.md", "README.md", 0)
     runner = doctest.DocTestRunner()
     runner.run(test)
     assert runner.failures == 0
-    assert runner.tries >= 9
+    assert runner.tries >= 16
 
 
 @pytest.mark.skipif(not INSTALLED, reason="the commands use .venv, which scripts/setup makes")

@@ -1,6 +1,7 @@
 """One problem in one dtype on one device: every trial run, and every tensor judged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,8 @@ class Bench:
         self.not_taken: list[str] = []
         self.findings: list[str] = []
         self.reference_lies = False
-        self.pointwise = is_pointwise(problem.reference or problem.fn, problem.inputs)
+        with _noting("as given", problem.inputs):
+            self.pointwise = is_pointwise(problem.reference or problem.fn, problem.inputs)
 
     def prove(self, progress: Callable[[str], None], *, only_given: bool) -> None:
         """Run every trial; only the given inputs where they are a further draw of the same."""
@@ -43,18 +45,16 @@ class Bench:
             problem.inputs, problem.wanted, pointwise=self.pointwise, draw=self.draw
         ):
             progress(f"{str(self.dtype).removeprefix('torch.')}, {trial.name}")
-            try:
-                if not trial.optional and not self._behaves(trial):
-                    return
-                self._first_order(trial)
-            except Exception as error:
-                if not trial.optional:
-                    shapes = ", ".join(str(tuple(t.shape)) for t in trial.inputs)
-                    note = f"raised in the trial '{trial.name}', inputs of shape {shapes}"
-                    if hasattr(error, "add_note"):  # Python 3.11
-                        error.add_note(note)
-                    raise
-                self._refused(trial.name, error)
+            if not trial.optional:
+                with _noting(trial.name, trial.inputs):
+                    if not self._behaves(trial):
+                        return
+                    self._first_order(trial)
+            else:
+                try:
+                    self._first_order(trial)
+                except Exception as error:
+                    self._refused(trial.name, error)
             if not (trial.optional or problem.reference is None or self.reference_lies):
                 self._second_order(trial)
             if only_given:
@@ -254,3 +254,15 @@ class Bench:
     def _refused(self, trial: str, error: Exception) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         self.not_taken.append(f"{trial} ({type(error).__name__}: {reason[:90]})")
+
+
+@contextmanager
+def _noting(trial: str, inputs: Sequence[Tensor]) -> Iterator[None]:
+    """Let the function's own error through, with a note on what led to it."""
+    try:
+        yield
+    except Exception as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        if hasattr(error, "add_note"):  # Python 3.11
+            error.add_note(f"raised in the trial '{trial}', inputs of shape {shapes}")
+        raise
