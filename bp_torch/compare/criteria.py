@@ -4,11 +4,12 @@ An element is right when its distance from the truth T is at most
 
     (FLOOR + PEER · R) · (ulp(T) + spread)   or   PEER · |autograd − T|
 
-`ulp(T)` is the last place of the truth in the dtype that is judged. `spread` is how far the truth
-itself moves when every tensor that the reference saves for its backward, and the upstream gradient,
-is off by half a last place of that dtype: it is the conditioning, the sum of the absolute terms of
-a reduction among it, measured and not assumed. R is autograd's own worst error in units of
-ulp + spread, in the same dtype on the same inputs, and at most PEER_LIMIT.
+`ulp(T)` is the last place of the truth in the dtype that is judged. `spread` is the conditioning,
+measured and not assumed: how far the truth moves when every tensor that the reference saves for its
+backward, and the upstream gradient, is off by half a last place of that dtype; and before anything
+is called wrong, how far your own gradient and the reference's move when every single operation is
+(`rounding`). The sum of the absolute terms of a reduction is part of it. R is autograd's own worst
+error in units of ulp + spread, in the same dtype on the same inputs, and at most PEER_LIMIT.
 
 A systematic factor is found below what single elements show: over the whole tensor, yours may
 deviate from the truth by a factor of at most 1 ± (FACTOR · eps + its own uncertainty), or PEER
@@ -43,6 +44,9 @@ PEER_LIMIT = 64.0
 
 DRAWS = 3
 """Random draws for the spread; each costs one backward pass of the reference."""
+
+ROUNDED_DRAWS = 6
+"""Runs with every operation rounded, of each side, before a conviction."""
 
 DRAWS_BEFORE_CONVICTION = 16
 """Draws added where an element seems wrong: several saved tensors move at random, and in a few
@@ -104,7 +108,13 @@ class Judgement:
 
 
 def judge(
-    yours: Tensor, peer: Tensor | None, truth: Tensor, spread: Tensor, dtype: torch.dtype
+    yours: Tensor,
+    peer: Tensor | None,
+    truth: Tensor,
+    spread: Tensor,
+    dtype: torch.dtype,
+    *,
+    systematic: bool = True,
 ) -> Judgement:
     """Hold one tensor against the truth.
 
@@ -114,6 +124,8 @@ def judge(
         truth: float64; elements that are not finite are not judged.
         spread: float64, ≥ 0: the truth's conditioning and uncertainty.
         dtype: the dtype judged.
+        systematic: whether to look for a common factor as well; not among equal elements, whose
+            rounding is equal too.
     """
     mine, known = yours.double(), truth.isfinite()
     scale = unit(truth, dtype) + spread
@@ -139,7 +151,7 @@ def judge(
     normal = (truth.abs() > spread) & (truth.abs() > 2 * torch.finfo(dtype).tiny) & peer_right
     lost = normal & ((mine == 0) | (mine * truth.sign() < 0)) & (error > unit(truth, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
-    if off.deviation > room and not bad.any():
+    if systematic and off.deviation > room and not bad.any():
         bad |= known & (error > scale)
     # An overflow that the dtype cannot avoid is no mistake.
     bad &= ~((truth.abs() > torch.finfo(dtype).max) & (mine == torch.inf * truth.sign()))
@@ -170,7 +182,8 @@ def _factor(values: Tensor, truth: Tensor, scale: Tensor) -> _Factor:
     v, t, s = v / largest, t / largest, s / largest  # squares must not underflow
     squares = t.square().sum().item()
     deviation = abs(((v - t) * t).sum().item() / squares)
-    return _Factor(deviation, 2 * float((t * s).square().sum()) ** 0.5 / squares)
+    # Equal inputs are rounded alike: the errors need not cancel in the sum.
+    return _Factor(deviation, (t.abs() * s).sum().item() / squares)
 
 
 def side(values: Tensor, truth: Tensor, spread: Tensor, dtype: torch.dtype) -> Side:

@@ -1,5 +1,6 @@
 """From everything that was found wrong to one sentence that says what the mistake is."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -55,6 +56,12 @@ def diagnose(
 
 
 def _forward(row: Row) -> Diagnosis:
+    if row.yours is not None and not math.isfinite(row.yours):
+        return Diagnosis(
+            "overflow",
+            f"the value is {row.yours} where the reference gives {row.truth:.6g}, in the trial "
+            f"'{row.trial}': something overflows on the way, in {row.dtype}",
+        )
     return Diagnosis(
         "forward",
         f"the gradient is right and the value is not: {row.yours:.6g} where the reference gives "
@@ -64,11 +71,13 @@ def _forward(row: Row) -> Diagnosis:
 
 def _second(e: Evidence) -> Diagnosis:
     names = " and ".join(e.names[place] for place in e.bad)
-    return Diagnosis(
-        "second-derivative",
-        f"the first derivative is right and the second, by {names}, is not: backward hides from "
-        f"autograd what it depends on",
-    )
+    text = f"the first derivative is right and the second, by {names}, is not"
+    broken = sum(int((~e.mine(k).isfinite() & e.exact(k).isfinite()).sum()) for k in e.bad)
+    if broken:
+        reason = f"NaN or infinite in {broken} elements where the truth is finite"
+    else:
+        reason = "backward hides from autograd what it depends on"
+    return Diagnosis("second-derivative", f"{text}: {reason}")
 
 
 def _overflow(evidence: Sequence[Evidence]) -> Diagnosis | None:

@@ -186,3 +186,17 @@ def is_pointwise(reference: Function, inputs: Sequence[Tensor]) -> bool:
         torch.equal(a[~changed].nan_to_num(), b[~changed].nan_to_num())
         for a, b in zip(after, before, strict=True)
     )
+
+
+def widened(truth: Truth, spread: Pass) -> Truth:
+    """The same truth, trusted no further than this spread says."""
+
+    def larger(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+        return one if one is None or other is None else torch.maximum(one, other)
+
+    return Truth(
+        outputs=truth.outputs,
+        gradients=truth.gradients,
+        output_spreads=tuple(map(torch.maximum, truth.output_spreads, spread.outputs)),
+        spreads=tuple(map(larger, truth.spreads, spread.gradients)),
+    )

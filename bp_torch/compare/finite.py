@@ -25,6 +25,10 @@ STEP_OF_LARGE = 1e-7
 CERTAIN = 1e-6
 """A difference whose error is below this share of it decides against autograd in float64."""
 
+KINK_STEP, KINK = 1e-6, 0.05
+"""One-sided slopes over this step that differ by more than 5% of the larger are a kink: of a smooth
+function they differ by about h f″/f′."""
+
 SAMPLES = 16
 """Elements of each input whose derivative is taken, where the function is not pointwise."""
 
@@ -120,7 +124,40 @@ def corrected(
         wrong = certain & ((value - exact).abs() > 10 * error + spread)
         gradients.append(torch.where(wrong, value, exact))
         spreads.append(torch.where(wrong, spread + error, spread))
+    kinks = _kinks(reference, double(inputs), wanted, double(upstream))
+    spreads = [
+        None if s is None or k is None else torch.maximum(s, k)
+        for s, k in zip(spreads, kinks, strict=True)
+    ]
     return Truth(truth.outputs, tuple(gradients), truth.output_spreads, tuple(spreads))
+
+
+def _kinks(
+    reference: Function, exact: Sequence[Tensor], wanted: Sequence[bool], g: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """How far the slopes on both sides of each element are apart, where they are: at a kink every
+    number between them is a derivative."""
+    found: list[Tensor | None] = []
+    for place, want in enumerate(wanted):
+        if not want:
+            found.append(None)
+            continue
+        h = (STEP_OF_LARGE * exact[place].abs()).clamp(min=KINK_STEP)
+        with torch.no_grad():
+            moved = [
+                [o * u for o, u in zip(_moved(reference, exact, place, step), g, strict=True)]
+                for step in (-h, 0 * h, h)
+            ]
+        below, here, above = (torch.stack(values).sum(0) for values in moved)
+        left, right = (here - below) / h, (above - here) / h
+        apart = (left - right).abs()
+        kink = apart > KINK * torch.maximum(left.abs(), right.abs())
+        found.append(torch.where(kink & apart.isfinite(), 2 * apart, 0.0))
+    return found
+
+
+def _moved(fn: Function, exact: Sequence[Tensor], place: int, step: Tensor) -> tuple[Tensor, ...]:
+    return fn(*(t + step if p == place else t for p, t in enumerate(exact)))
 
 
 def disagreement(
