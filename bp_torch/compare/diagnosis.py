@@ -39,6 +39,9 @@ def diagnose(
     given = [e for e in first if e.trial == "as given"]
     if values and values[0].trial == "as given" and not given:
         return _forward(values[0])
+    infinite = [row for row in values if row.yours is not None and not math.isfinite(row.yours)]
+    if infinite and not given:
+        return _forward(infinite[0])
     if not first:
         if values:
             return _forward(values[0])
