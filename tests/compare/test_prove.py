@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from devices import needs_cuda
 from torch import nn
 
 import bp_torch as bp
@@ -319,3 +320,11 @@ def test_the_same_seed_gives_the_same_report():
 def test_pointwise_cost_grows_with_n_and_not_with_n_squared():
     """A million elements pass, where an n × n Jacobian would take 8 TB."""
     assert prove(bp.sigmoid, inputs=(torch.randn(1_000_000),)).ok
+
+
+@needs_cuda
+def test_a_gpu_is_judged_as_the_cpu_is():
+    for fn, ok in ((bp.sigmoid, True), (negated, False)):
+        report = prove(fn, devices=["cpu", "cuda"], dtypes=[torch.float32, torch.bfloat16])
+        assert {row.device for row in report.rows} == {"cpu", "cuda"}
+        assert report.ok == ok

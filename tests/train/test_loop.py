@@ -1,5 +1,6 @@
 import pytest
 import torch
+from devices import needs_cuda
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -158,3 +159,12 @@ def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path, monkeypa
     with pytest.raises(DivergedError, match="the parameter weight stopped being finite at step 1"):
         train(tmp_path, batch_size=0, epochs=1)
     assert files(tmp_path / "breast-cancer-1") == ["events"]
+
+
+@needs_cuda
+def test_a_gpu_learns_what_the_cpu_learns(tmp_path):
+    cpu, gpu = (
+        bp.load(train(tmp_path, device=device, dtype="float64", epochs=5).model)
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(gpu.weight, cpu.weight, rtol=1e-9, atol=1e-12)
