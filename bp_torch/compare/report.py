@@ -1,7 +1,9 @@
 """What was found: a frozen result, with text and JSON as views of it."""
 
 import json
+import textwrap
 from dataclasses import asdict, dataclass
+from typing import Any
 
 WIDTH = 80
 SHOWN = 8
@@ -82,6 +84,21 @@ class Report:
         """
         content = {"format": "bp_torch compare 1", **asdict(self)}
         return json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
+
+    def to_tensorboard(self, writer: Any, step: int = 0) -> None:
+        """Write the largest errors as scalars `compare/…` and the text under `compare/report`.
+
+        Args:
+            writer: a torch.utils.tensorboard.SummaryWriter, or anything with its add_scalar and
+                add_text.
+            step: on the step axis, for a comparison that is repeated during training.
+        """
+        for row in _summary(self.rows):
+            tag = f"{row.what.replace(' ', '_')}/{row.dtype}"
+            writer.add_scalar(f"compare/yours_ulp/{tag}", row.yours_ulp, step)
+            if row.autograd_ulp is not None:
+                writer.add_scalar(f"compare/autograd_ulp/{tag}", row.autograd_ulp, step)
+        writer.add_text("compare/report", f"```\n{self}\n```", step)
 
     def __str__(self) -> str:
         return "\n".join(_lines(self))
@@ -182,6 +199,4 @@ def _evidence(row: Row) -> list[str]:
 
 
 def _wrap(text: str, indent: int = 2) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent)

@@ -6,7 +6,9 @@ import re
 import pytest
 import torch
 from devices import needs_cuda
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 
 import bp_torch as bp
 from bp_torch.compare import diagnosis
@@ -311,6 +313,18 @@ def test_the_json_is_whole_and_plain():
     assert {"trial", "what", "dtype", "yours_ulp", "autograd_ulp", "index"} <= set(
         content["rows"][0]
     )
+
+
+def test_tensorboard_gets_the_errors_and_the_text(tmp_path):
+    report = prove(negated)
+    with SummaryWriter(str(tmp_path)) as writer:
+        report.to_tensorboard(writer, step=3)
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    largest = max(row.yours_ulp for row in report.rows if row.what == "gradient of input")
+    (scalar,) = events.Scalars("compare/yours_ulp/gradient_of_input/float32")
+    assert (scalar.step, scalar.value) == (3, pytest.approx(largest))
+    assert "compare/report/text_summary" in events.Tags()["tensors"]
 
 
 def test_the_same_seed_gives_the_same_report():
