@@ -11,8 +11,8 @@ is called wrong, how far your own gradient and the reference's move when every s
 (`rounding`). The sum of the absolute terms of a reduction is part of it. R is autograd's own worst
 error in units of ulp + spread, in the same dtype on the same inputs, and at most PEER_LIMIT.
 
-A systematic factor is found below what single elements show: over the whole tensor, yours may
-deviate from the truth by a factor of at most 1 ± (FACTOR · eps + its own uncertainty), or PEER
+A systematic factor is found below what single elements show: over the whole tensor, for the inputs
+as given, yours may deviate from the truth by a factor of at most 1 ± (FACTOR · eps + its own uncertainty), or PEER
 times autograd's deviation.
 
 Besides, and never averaged away: a NaN, an infinity, a zero or a wrong sign where the truth is a
@@ -69,8 +69,8 @@ def unit(values: Tensor, dtype: torch.dtype) -> Tensor:
     limits = torch.finfo(dtype)
     _, exponent = torch.frexp(values.double())
     place = torch.ldexp(torch.full_like(values, limits.eps, dtype=torch.float64), exponent - 1)
-    smallest = limits.tiny * limits.eps
-    return torch.where(values.isfinite() & (values != 0), place, smallest).clamp(min=smallest)
+    least = limits.tiny * limits.eps
+    return torch.where(values.isfinite() & (values != 0), place, least).clamp(min=least)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,9 +23,10 @@ class Rounding(TorchDispatchMode):
 
     def __init__(self, dtype: torch.dtype, generator: torch.Generator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        limits = torch.finfo(dtype)
-        self.relative = max(limits.eps / 2, torch.finfo(torch.float64).eps)
-        self.absolute = limits.tiny * limits.eps / 2
+        limits, float64 = torch.finfo(dtype), torch.finfo(torch.float64)
+        # In float64 itself, half of either would be rounded away.
+        self.relative = max(limits.eps / 2, float64.eps)
+        self.absolute = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
         self.generator = generator
 
     def __torch_dispatch__(
