@@ -12,8 +12,8 @@ is called wrong, how far your own gradient and the reference's move when every s
 error in units of ulp + spread, in the same dtype on the same inputs, and at most PEER_LIMIT.
 
 A systematic factor is found below what single elements show: over the whole tensor, for the inputs
-as given, yours may deviate from the truth by a factor of at most 1 ± (FACTOR · eps + its own uncertainty), or PEER
-times autograd's deviation.
+as given, yours may deviate from the truth by a factor of at most 1 ± (FACTOR · eps + its own
+uncertainty), or PEER times autograd's deviation.
 
 Besides, and never averaged away: a NaN, an infinity, a zero or a wrong sign where the truth is a
 normal number beyond its spread, and where autograd, in the same dtype, is right.
