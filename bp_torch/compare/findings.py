@@ -6,6 +6,9 @@ from torch import Tensor
 from bp_torch.compare.criteria import LOST, unit
 from bp_torch.compare.evidence import Evidence
 
+FEWEST = 3
+"""Lost elements on one side that make a region; one or two are a kink of the function."""
+
 WORSE = 100.0
 """Autograd is called wrong where it is this many times further from the truth than you."""
 
@@ -53,8 +56,8 @@ def _lost(e: Evidence, place: int, error: Tensor, theirs: Tensor) -> list[str]:
             continue
         first = x[lost & side].abs().min()
         beyond = side & normal & (x.abs() >= first)
-        if (lost & beyond).sum() < beyond.sum() / 2:
-            continue  # a place where it passes through 0, and no loss
+        if (lost & beyond).sum() < max(FEWEST, beyond.sum().item() / 2):
+            continue  # a kink, or a place where it passes through 0, and no loss
         minus = "−" if sign == "<" else ""
         text = f"more than 1% off for {name} {sign} {minus}{first:.3g}"
         if (zero & side).any():

@@ -111,24 +111,20 @@ def corrected(
     other = find_truth(
         reference, inputs, wanted, upstream, dtype, generator, pointwise=True, draws=0
     )
+    kinks = _kinks(reference, double(inputs), wanted, double(upstream))
     gradients: list[Tensor | None] = []
     spreads: list[Tensor | None] = []
-    for exact, spread, value, error in zip(
-        truth.gradients, truth.spreads, other.gradients, other.spreads, strict=True
+    for exact, spread, value, error, kink in zip(
+        truth.gradients, truth.spreads, other.gradients, other.spreads, kinks, strict=True
     ):
-        if exact is None or spread is None or value is None or error is None:
+        if exact is None or spread is None or value is None or error is None or kink is None:
             gradients.append(None)
             spreads.append(None)
             continue
-        certain = value.isfinite() & (error < CERTAIN * value.abs())
+        certain = value.isfinite() & (error < CERTAIN * value.abs()) & (kink == 0)
         wrong = certain & ((value - exact).abs() > 10 * error + spread)
         gradients.append(torch.where(wrong, value, exact))
-        spreads.append(torch.where(wrong, spread + error, spread))
-    kinks = _kinks(reference, double(inputs), wanted, double(upstream))
-    spreads = [
-        None if s is None or k is None else torch.maximum(s, k)
-        for s, k in zip(spreads, kinks, strict=True)
-    ]
+        spreads.append(torch.where(wrong, spread + error, torch.maximum(spread, kink)))
     return Truth(truth.outputs, tuple(gradients), truth.output_spreads, tuple(spreads))
 
 

@@ -83,3 +83,23 @@ def test_a_gradient_that_is_wrong_at_a_kink_alone_is_right():
             return g * torch.heaviside(x, x.new_tensor(0.5))
 
     assert prove(Half.apply, F.relu, torch.float32).ok
+
+
+def test_a_constant_that_torch_rounds_to_float32_is_seen_in_float64():
+    """F.hardsigmoid's gradient is 1/6 in float32 whatever the dtype: 3e-8 of itself off."""
+
+    class Exact(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return F.hardsigmoid(x)
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return torch.where(x.abs() < 3, g / 6, 0 * g)
+
+    report = prove(Exact.apply, F.hardsigmoid, torch.float64)
+    assert report.ok
+    assert any("is off by up to 3e-08 of itself" in finding for finding in report.findings)
+    assert not any("loses the derivative" in finding for finding in report.findings)
