@@ -24,6 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bp_torch.compare.ulp import unit
+
 FLOOR = 6.0
 """Units of ulp + spread that any right implementation may be off: half a unit for each of some ten
 operations, and the spread is a maximum over few random draws, not a bound."""
@@ -61,16 +63,6 @@ def smallest(dtype: torch.dtype) -> float:
     to zero, but for float16, whose subnormal numbers every processor keeps."""
     limits = torch.finfo(dtype)
     return limits.tiny * limits.eps if dtype == torch.float16 else limits.tiny
-
-
-def unit(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """One last place of `dtype` at each float64 value: 2^⌊log₂|v|⌋ · eps, at least the smallest
-    subnormal number."""
-    limits = torch.finfo(dtype)
-    _, exponent = torch.frexp(values.double())
-    place = torch.ldexp(torch.full_like(values, limits.eps, dtype=torch.float64), exponent - 1)
-    least = limits.tiny * limits.eps
-    return torch.where(values.isfinite() & (values != 0), place, least).clamp(min=least)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from bp_torch.compare.criteria import FLOOR, Judgement, unit
+from bp_torch.compare.criteria import FLOOR, Judgement
 from bp_torch.compare.evaluate import Pass, Truth
 from bp_torch.compare.problem import Function
+from bp_torch.compare.ulp import unit
 
 Value = TypeVar("Value")
 

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-from bp_torch.compare.criteria import LOST, unit
+from bp_torch.compare.criteria import LOST
 from bp_torch.compare.evidence import Evidence
+from bp_torch.compare.ulp import unit
 
 FEWEST = 3
 """Lost elements on one side that make a region; one or two are a kink of the function."""

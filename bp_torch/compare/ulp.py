@@ -1,13 +1,23 @@
-"""The distance between two floating-point tensors, in the last place of one of them."""
+"""The last place of a floating-point number, and distances in it."""
 
 import torch
 from torch import Tensor
 
 
+def unit(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """One last place of `dtype` at each float64 value: 2^⌊log₂|v|⌋ · eps, at least the smallest
+    subnormal number."""
+    limits = torch.finfo(dtype)
+    _, exponent = torch.frexp(values.double())
+    place = torch.ldexp(torch.full_like(values, limits.eps, dtype=torch.float64), exponent - 1)
+    least = limits.tiny * limits.eps
+    return torch.where(values.isfinite() & (values != 0), place, least).clamp(min=least)
+
+
 def ulp_distance(actual: Tensor, reference: Tensor) -> Tensor:
     """How far `actual` lies from `reference`, in units of the reference's last place.
 
-        |a − r| / ulp(r),   ulp(r) = nextafter(|r|, ∞) − |r|
+        |a − r| / ulp(r)
 
     Args:
         actual, reference: same shape and dtype; float16, bfloat16, float32 or float64.
@@ -24,14 +34,6 @@ def ulp_distance(actual: Tensor, reference: Tensor) -> Tensor:
             f"actual and reference must have one shape and dtype, got {tuple(actual.shape)} "
             f"{actual.dtype} and {tuple(reference.shape)} {reference.dtype}"
         )
-    size = reference.abs()
-    # The last number before infinity has its neighbour below as its unit.
-    above = torch.nextafter(size, torch.full_like(size, torch.inf))
-    below = torch.nextafter(size, torch.zeros_like(size))
-    unit = torch.where(
-        above.isinf(), size.double() - below.double(), above.double() - size.double()
-    )
-    distance = (actual.double() - reference.double()).abs() / unit
+    distance = (actual.double() - reference.double()).abs() / unit(reference, reference.dtype)
     same = (actual == reference) | (actual.isnan() & reference.isnan())
-    distance = torch.where(same, torch.zeros_like(distance), distance)
-    return torch.where(distance.isnan(), torch.full_like(distance, torch.inf), distance)
+    return torch.where(same, 0.0, distance.nan_to_num(torch.inf, torch.inf))

@@ -6,14 +6,10 @@ from pathlib import Path
 
 import torch
 
+from bp_torch.compare.targets import DTYPES
 from bp_torch.formulas import COSTS
 from bp_torch.train.data import DATASETS
 from bp_torch.train.gradients import GRADIENTS
-
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-}
 
 
 @dataclass(frozen=True, kw_only=True)

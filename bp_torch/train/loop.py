@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bp_torch.compare.targets import DTYPES
 from bp_torch.modules import Model, Network, Neuron
 from bp_torch.train.checkpoint import About, save
-from bp_torch.train.config import DTYPES, Config, resolve_device
+from bp_torch.train.config import Config, resolve_device
 from bp_torch.train.data import Dataset, Split, Standardisation, load_dataset, split
 from bp_torch.train.descent import DivergedError, descend
 from bp_torch.train.evaluate import Score, evaluate

@@ -133,6 +133,64 @@ def test_a_wrong_sign_in_saturation_is_found_although_autograd_is_zero_there():
     assert report.diagnosis.mistake == "region"
 
 
+class Product(torch.autograd.Function):
+    """a · b, wrong where b alone requires a gradient."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save_for_backward(a, b)
+        return a * b
+
+    @staticmethod
+    def backward(ctx, g):
+        a, b = ctx.saved_tensors
+        return g * b, g * (a if ctx.needs_input_grad[0] else b)
+
+
+def wrong_where(where):
+    """A sigmoid whose gradient is twice too large where `where(z, g)` says so."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            ctx.save_for_backward(z, torch.sigmoid(z))
+            return torch.sigmoid(z)
+
+        @staticmethod
+        def backward(ctx, g):
+            z, y_hat = ctx.saved_tensors
+            return torch.where(torch.as_tensor(where(z, g)), 2.0, 1.0) * g * (1 - y_hat) * y_hat
+
+    return Function.apply
+
+
+@pytest.mark.parametrize(
+    ("where", "trial"),
+    [
+        (lambda z, g: z == 0, "zeros and subnormals"),
+        (lambda z, g: z.abs() > 12, "into saturation"),
+        (lambda z, g: z.ndim == 0, "0-d"),
+        (lambda z, g: 0 in z.stride() and z.numel() > 1, "inputs expanded"),
+        (lambda z, g: z.ndim == 1 and z.stride() == (2,), "inputs non-contiguous"),
+        (lambda z, g: z.ndim == 2 and z.stride() == (1, 8), "inputs transposed"),
+        (lambda z, g: 0 in g.stride() and g.numel() > 1, "upstream expanded"),
+        (lambda z, g: g.ndim == 1 and g.stride() == (2,), "upstream non-contiguous"),
+        (lambda z, g: g.ndim == 2 and g.stride() == (1, 8), "upstream transposed"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_trial_finds_what_it_is_for(where, trial):
+    report = prove(wrong_where(where))
+    assert trial in {row.trial for row in report.rows if not row.ok}
+    assert not any(row.trial == "as given" for row in report.rows if not row.ok)
+
+
+def test_a_gradient_that_is_wrong_where_only_part_requires_one_is_found():
+    inputs = (torch.randn(4), torch.randn(4))
+    report = prove(Product.apply, torch.mul, inputs=inputs)
+    assert {row.trial for row in report.rows if not row.ok} == {"only part requires gradients"}
+
+
 @pytest.mark.parametrize("fn", [right, torch.sigmoid], ids=["Function", "plain"])
 def test_without_a_reference_the_functions_own_values_are_the_truth(fn):
     assert prove(fn, None).ok

@@ -10,7 +10,7 @@ from bp_torch.train.config import Config, resolve_device
         ({"dataset": "iris"}, "data set must be one of breast-cancer, digits; got 'iris'"),
         ({"cost": "hinge"}, "cost must be one of quadratic, cross-entropy; got 'hinge'"),
         ({"gradient": "magic"}, "gradient must be one of manual, autograd, chain; got 'magic'"),
-        ({"dtype": "int8"}, "dtype must be one of float32, .*; got 'int8'"),
+        ({"dtype": "int8"}, "dtype must be one of float64, float32, .*; got 'int8'"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda; got 'tpu'"),
         ({"learning_rate": 0.0}, "learning rate must be a number > 0"),
         ({"learning_rate": -1.0}, "learning rate must be a number > 0 .*, got -1.0"),

@@ -7,8 +7,9 @@ from sklearn.preprocessing import StandardScaler
 from tolerances import FUNCTION_ULP
 
 import bp_torch as bp
+from bp_torch.compare.targets import DTYPES
 from bp_torch.train import data, loop
-from bp_torch.train.config import DTYPES, Config
+from bp_torch.train.config import Config
 from bp_torch.train.descent import DivergedError
 from bp_torch.train.evaluate import accuracy
 from bp_torch.train.gradients import GRADIENTS
