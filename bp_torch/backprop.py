@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bp_torch import checks, formulas
+from bp_torch import accurate, checks, formulas
 from bp_torch.modules import Model
 
 
@@ -32,7 +32,7 @@ class LayerChain:
     """How the cost answers to this layer's output: of the cost itself for the last layer, Wᵀδ of
     the next layer for the others; (N, K)."""
     dy_hat_dz: Tensor
-    """σ′(z) = ŷ(1 − ŷ), (N, K)."""
+    """σ′(z) = ŷ(1 − ŷ), (N, K); from z where the module's derivative is "accurate"."""
     dz_dw: Tensor
     """What the weights are multiplied with: the layer's input, (N, D). ∂z/∂b is 1."""
     delta: Tensor
@@ -113,14 +113,15 @@ def backprop(module: Model, x: Tensor, y: Tensor, *, cost: str = "quadratic") ->
     for layer in module.layers:
         inputs.append(a)
         z.append(layer.pre_activation(a))
-        a = formulas.sigmoid(z[-1])
+        a = _sigmoid(layer.derivative, z[-1])
         y_hat.append(a)
 
     # Backward: from the cost's derivative down to the first layer.
     links: list[LayerChain] = []
     dC_dy_hat = cost_prime(y_hat[-1], y)  # ∂C/∂ŷ
     for index in reversed(range(len(module.layers))):
-        dy_hat_dz = formulas.sigmoid_prime(y_hat[index])  # ∂ŷ/∂z
+        layer = module.layers[index]
+        dy_hat_dz = _sigmoid_prime(layer.derivative, z[index], y_hat[index])  # ∂ŷ/∂z
         dz_dw = inputs[index]  # ∂z/∂w
         delta = dC_dy_hat * dy_hat_dz  # δ = ∂C/∂z
         links.append(
@@ -137,7 +138,7 @@ def backprop(module: Model, x: Tensor, y: Tensor, *, cost: str = "quadratic") ->
         )
         if index > 0:
             # The weights of this step, not updated ones: Wᵀδ for every sample (a row of δ).
-            dC_dy_hat = delta @ module.layers[index].weight
+            dC_dy_hat = delta @ layer.weight
     links.reverse()
 
     by_parameter = [gradient for link in links for gradient in (link.dC_dw, link.dC_db)]
@@ -147,6 +148,15 @@ def backprop(module: Model, x: Tensor, y: Tensor, *, cost: str = "quadratic") ->
         layers=tuple(links),
         gradients=dict(zip(names, by_parameter, strict=True)),
     )
+
+
+def _sigmoid(derivative: str, z: Tensor) -> Tensor:
+    return accurate.sigmoid(z) if derivative == "accurate" else formulas.sigmoid(z)
+
+
+def _sigmoid_prime(derivative: str, z: Tensor, y_hat: Tensor) -> Tensor:
+    """σ′ as the module's own backward has it: from z, or from ŷ as the textbook does."""
+    return accurate.sigmoid_prime(z) if derivative == "accurate" else formulas.sigmoid_prime(y_hat)
 
 
 def _require_batch(module: Model, x: Tensor, y: Tensor) -> None:

@@ -43,6 +43,10 @@ def train(
             help="manual: custom Function; autograd: torch's own; chain: chain rule by hand."
         ),
     ] = "manual",
+    derivative: Annotated[
+        str,
+        typer.Option(help="textbook: ŷ(1 − ŷ); accurate: right also where ŷ rounds to 1."),
+    ] = "textbook",
     epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = 300,
     batch_size: Annotated[int, typer.Option(help="Samples per step; 0: all of them.")] = 32,
     learning_rate: Annotated[float, typer.Option(help="ν in w ← w − ν ∂C/∂w.")] = 1.0,
@@ -81,6 +85,7 @@ def train(
         layers=_sizes(layers),
         cost=cost,
         gradient=gradient,
+        derivative=derivative,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

@@ -51,7 +51,7 @@ def sigmoid_prime(y_hat: Tensor) -> Tensor:
     return (1 - y_hat) * y_hat
 
 
-def sigmoid_backward(upstream: Tensor, y_hat: Tensor) -> Tensor:
+def sigmoid_backward(upstream: Tensor, y_hat: Tensor, *, out: Tensor | None = None) -> Tensor:
     """The sigmoid's step of the chain rule.
 
         ∂C/∂z = ∂C/∂ŷ · ∂ŷ/∂z = g · (1 − ŷ) · ŷ,   g = ∂C/∂ŷ
@@ -62,11 +62,12 @@ def sigmoid_backward(upstream: Tensor, y_hat: Tensor) -> Tensor:
     Args:
         upstream: g = ∂C/∂ŷ, shape of y_hat.
         y_hat: σ(z), any shape, floating point.
+        out: where to write the result; None: a new tensor.
 
     Returns:
         ∂C/∂z, shape and dtype of y_hat.
     """
-    return upstream * (1 - y_hat) * y_hat
+    return torch.mul(upstream * (1 - y_hat), y_hat, out=out)
 
 
 def quadratic_cost(y_hat: Tensor, y: Tensor) -> Tensor:

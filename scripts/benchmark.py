@@ -3,6 +3,7 @@
     python scripts/benchmark.py import    importing bp_torch against importing torch alone
     python scripts/benchmark.py train     what looking costs, and the three ways to a gradient
     python scripts/benchmark.py compare   proving a pointwise gradient of a million elements
+    python scripts/benchmark.py sigmoid   both forms of σ′ against torch.sigmoid, eager and compiled
 
 Every figure is the median over interleaved rounds; beside it stand the smallest and the largest.
 """
@@ -18,7 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+import bp_torch as bp
 from bp_torch.train.config import Config
 from bp_torch.train.loop import train
 
@@ -123,7 +126,70 @@ def benchmark_compare(rounds: int) -> None:
     print(bar("64 × 3 elements", statistics.median(small), 20, "s"))
 
 
-BENCHMARKS = {"compare": benchmark_compare, "import": benchmark_import, "train": benchmark_train}
+SIGMOIDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "torch.sigmoid": lambda z: torch.sigmoid(z),
+    "textbook": lambda z: bp.sigmoid(z, "textbook"),
+    "accurate": lambda z: bp.sigmoid(z, "accurate"),
+}
+SIGMOID_BARS = {
+    ("textbook", "eager"): 1.3,
+    ("textbook", "compiled"): 1.05,
+    ("accurate", "eager"): 2.5,
+    ("accurate", "compiled"): 1.5,
+}
+
+
+def benchmark_sigmoid(rounds: int) -> None:
+    """Forward and backward of ten million float32."""
+    z = torch.randn(10_000_000).requires_grad_()
+    upstream = torch.randn_like(z)
+
+    def case(function: Callable[[Tensor], Tensor]) -> Callable[[], float]:
+        def run() -> float:
+            started = time.perf_counter()
+            torch.autograd.grad(function(z), z, upstream)
+            return time.perf_counter() - started
+
+        return run
+
+    modes: dict[str, Callable[[Callable[[Tensor], Tensor]], Callable[[Tensor], Tensor]]] = {
+        "eager": lambda function: function,
+        "compiled": lambda function: torch.compile(function, fullgraph=True),
+    }
+    functions = {(name, mode): modes[mode](f) for mode in modes for name, f in SIGMOIDS.items()}
+    seconds = interleave({str(key): case(f) for key, f in functions.items()}, rounds)
+    for key in functions:
+        print(row(", ".join(key), seconds[str(key)], "ms", 1e3))
+    for (name, mode), limit in SIGMOID_BARS.items():
+        pairs = zip(seconds[str((name, mode))], seconds[str(("torch.sigmoid", mode))], strict=True)
+        ratio = statistics.median(ours / torchs for ours, torchs in pairs)
+        print(bar(f"{name}, {mode}: times torch.sigmoid's", ratio, limit))
+    for mode in modes:
+        torchs = _saved_bytes(functions["torch.sigmoid", mode], z)
+        for name in ("textbook", "accurate"):
+            saved = _saved_bytes(functions[name, mode], z)
+            print(bar(f"{name}, {mode}: saved, MB", saved / 1e6, torchs / 1e6))
+
+
+def _saved_bytes(function: Callable[[Tensor], Tensor], z: Tensor) -> int:
+    """What the graph keeps for the backward pass, the input included."""
+    sizes: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.numel() * tensor.element_size())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        function(z)
+    return sum(sizes)
+
+
+BENCHMARKS = {
+    "compare": benchmark_compare,
+    "import": benchmark_import,
+    "sigmoid": benchmark_sigmoid,
+    "train": benchmark_train,
+}
 
 
 def main() -> None:

@@ -29,3 +29,19 @@ FOLDED_ABSOLUTE = 2e-4
 # Costs and accuracies in the README against another machine's: sums in another order, amplified
 # by thousands of steps. A sample more or less is 1% of accuracy.
 README_RELATIVE = 0.02
+
+# A derivative under a transform against 50 digits, in rounding units: some ten operations of half a
+# unit each; higher orders, to the sixth, are measured against the larger of themselves and σ′.
+TRANSFORM_EPS = 16
+
+# The accurate sigmoid against 50 digits, in ULP. Rounded once from float64, it is off by half a ULP
+# and next to nothing; torch rounds to float16 by way of float32, which adds 2⁻¹⁴ at most. In
+# float64 every operation counts: 0.66 for an exponential, and half for each of two more (σ), four
+# (σ′) and seven (σ″), twice that where the result is just above a power of 2.
+ROUNDED_ONCE = dict.fromkeys(("σ", "σ′", "σ″"), 0.5001)
+ACCURATE_ULP = {
+    torch.float16: ROUNDED_ONCE,
+    torch.bfloat16: ROUNDED_ONCE,
+    torch.float32: ROUNDED_ONCE,
+    torch.float64: {"σ": 2.5, "σ′": 4.0, "σ″": 6.0},
+}

@@ -38,7 +38,9 @@ def marked(function: Function, rule: str) -> Iterator[list[str]]:
     """Make a rule of an autograd.Function return 2r + 1 in place of each tensor r.
 
     Args:
-        function: the class to mark; restored on leaving, whatever happens.
+        function: the class to mark, in itself or in the class that it has the rule from, so that a
+            sister which torch.compile is given in its place is marked with it; restored on leaving,
+            whatever happens.
         rule: "backward" or "jvp". A class that writes its backward as `vjp` is marked there.
 
     Yields:
@@ -47,8 +49,11 @@ def marked(function: Function, rule: str) -> Iterator[list[str]]:
     if rule == "backward" and function.vjp is not torch.autograd.Function.vjp:
         rule = "vjp"
     calls: list[str] = []
+    owner = next(each for each in function.__mro__ if rule in vars(each))
+    if owner.__module__.startswith("torch."):  # torch's own, which only raises
+        owner = function
     original: Callable[..., Any] = getattr(function, rule)
-    own = vars(function).get(rule)
+    own = vars(owner).get(rule)
 
     def with_mark(ctx: Any, *arguments: Any) -> Any:
         # A compiler traces code without running it, so there a call proves nothing.
@@ -59,14 +64,14 @@ def marked(function: Function, rule: str) -> Iterator[list[str]]:
             return tuple(_mark(entry) for entry in result)
         return _mark(result)
 
-    setattr(function, rule, staticmethod(with_mark))
+    setattr(owner, rule, staticmethod(with_mark))
     try:
         yield calls
     finally:
         if own is None:
-            delattr(function, rule)
+            delattr(owner, rule)
         else:
-            setattr(function, rule, own)
+            setattr(owner, rule, own)
 
 
 def _mark(result: Any) -> Any:

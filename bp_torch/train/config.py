@@ -8,6 +8,7 @@ import torch
 
 from bp_torch.compare.targets import DTYPES
 from bp_torch.formulas import COSTS
+from bp_torch.functions import DERIVATIVES
 from bp_torch.train.data import DATASETS
 from bp_torch.train.gradients import GRADIENTS
 
@@ -21,6 +22,8 @@ class Config:
     """Neurons in each hidden layer; none: the outputs see the features directly."""
     cost: str = "quadratic"
     gradient: str = "manual"
+    derivative: str = "textbook"
+    """The form of σ′ in the model: "textbook" or "accurate"."""
     epochs: int = 300
     batch_size: int = 32
     """Samples per step; 0: all of them."""
@@ -43,6 +46,12 @@ class Config:
         _one_of("data set", self.dataset, DATASETS)
         _one_of("cost", self.cost, COSTS)
         _one_of("gradient", self.gradient, GRADIENTS)
+        _one_of("derivative", self.derivative, DERIVATIVES)
+        if self.gradient == "autograd" and self.derivative != "textbook":
+            raise ValueError(
+                f"gradient autograd is torch's own derivative and has no {self.derivative!r} form; "
+                f"choose gradient manual or chain"
+            )
         _one_of("dtype", self.dtype, DTYPES)
         for size in self.layers:
             _at_least("layers", size, 1, "neurons in each hidden layer")
@@ -75,6 +84,7 @@ class Config:
             "layers": ",".join(map(str, self.layers)),
             "cost": self.cost,
             "gradient": self.gradient,
+            "derivative": self.derivative,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,

@@ -112,9 +112,10 @@ def build(config: Config, dataset: Dataset, generator: torch.Generator) -> Model
     outputs = dataset.targets.shape[1:]
     module: Model
     if outputs or config.layers:
-        module = Network([features, *config.layers, *(outputs or [1])], generator=generator)
+        sizes = [features, *config.layers, *(outputs or [1])]
+        module = Network(sizes, config.derivative, generator=generator)
     else:
-        module = Neuron(features, generator=generator)
+        module = Neuron(features, config.derivative, generator=generator)
     return module.to(device=device, dtype=dtype)
 
 

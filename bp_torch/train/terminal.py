@@ -62,7 +62,10 @@ def print_result(result: Result) -> None:
     """The closing table."""
     config = result.config
     ended = "interrupted" if result.interrupted else "trained"
-    print(f"{config.dataset}: {result.module}, {config.cost} cost, gradient {config.gradient}")
+    form = "" if config.derivative == "textbook" else f" ({config.derivative})"
+    print(
+        f"{config.dataset}: {result.module}, {config.cost} cost, gradient {config.gradient}{form}"
+    )
     print(f"{ended} after {result.steps} steps in {result.seconds:.1f} s")
     table = Table("", "training", "held out", box=None, pad_edge=False)
     for column in table.columns[1:]:

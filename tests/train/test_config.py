@@ -10,6 +10,8 @@ from bp_torch.train.config import Config, resolve_device
         ({"dataset": "iris"}, "data set must be one of breast-cancer, digits; got 'iris'"),
         ({"cost": "hinge"}, "cost must be one of quadratic, cross-entropy; got 'hinge'"),
         ({"gradient": "magic"}, "gradient must be one of manual, autograd, chain; got 'magic'"),
+        ({"derivative": "exact"}, "derivative must be one of textbook, accurate; got 'exact'"),
+        ({"gradient": "autograd", "derivative": "accurate"}, "has no 'accurate' form; choose"),
         ({"dtype": "int8"}, "dtype must be one of float64, float32, .*; got 'int8'"),
         ({"device": "tpu"}, "device must be one of auto, cpu, cuda; got 'tpu'"),
         ({"learning_rate": 0.0}, "learning rate must be a number > 0"),
