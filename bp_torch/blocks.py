@@ -19,11 +19,11 @@ def in_blocks(formula: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """formula(*tensors), block by block where that saves time and makes no difference.
 
     Args:
-        formula: pointwise; takes `out=`, the tensor to write to, or None for a new one.
+        formula: pointwise; takes `out=`, a tensor to write to.
         tensors: of one shape; the result has the last one's shape and dtype.
     """
     if not worth_cutting(*tensors):
-        return formula(*tensors, out=None)
+        return formula(*tensors)
     result = torch.empty_like(tensors[-1], memory_format=torch.contiguous_format)
     for piece, *arguments in cut(result, *tensors):
         formula(*arguments, out=piece)

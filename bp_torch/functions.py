@@ -145,15 +145,16 @@ class _Form:
         return function.apply(z)  # type: ignore[no-any-return]
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _torch_func_levels() -> tuple[int, int]:
-    """How many torch.func transforms are at work around this call: (in reverse, in forward mode).
-
-    torch guards compiled code against a change of them.
-    """
+    """How many torch.func transforms are at work around this call, in reverse and forward mode."""
     levels = [level.key() for level in _functorch.get_interpreter_stack() or ()]
     kinds = _functorch.TransformType
     return levels.count(kinds.Grad), levels.count(kinds.Jvp)
+
+
+# The compiler is to ask once and not to look inside; it guards against a change by itself. This is
+# torch.compiler.assume_constant_result, without its import of the whole compiler.
+_torch_func_levels._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 DERIVATIVES = {

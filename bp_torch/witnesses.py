@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bp_torch import formulas
+from bp_torch import accurate, formulas
 from bp_torch.backprop import backprop
 from bp_torch.compare import Report, compare
-from bp_torch.functions import sigmoid
+from bp_torch.functions import DERIVATIVES, sigmoid
 from bp_torch.modules import Model, Network, Neuron
 
 WITNESSES = ("chain rule", "Function", "autograd", "differences")
@@ -34,13 +34,13 @@ class Testimony:
 
 
 def testimonies(*, compile: bool) -> list[Testimony]:
-    """Sigmoid, neuron, network and both costs, each before all witnesses.
+    """Both forms of the sigmoid, neuron, network and both costs, each before all witnesses.
 
     Args:
         compile: whether `compare` looks at torch.compile and torch.export as well.
     """
     generator = torch.Generator().manual_seed(0)
-    found = [_sigmoid(generator, compile)]
+    found = [_sigmoid(form, generator, compile) for form in DERIVATIVES]
     for name, module in (
         ("neuron", Neuron(3, dtype=torch.float64, generator=generator)),
         ("network", Network([3, 4, 2], dtype=torch.float64, generator=generator)),
@@ -50,21 +50,28 @@ def testimonies(*, compile: bool) -> list[Testimony]:
     return found
 
 
-def _sigmoid(generator: torch.Generator, compile: bool) -> Testimony:
+def _sigmoid(form: str, generator: torch.Generator, compile: bool) -> Testimony:
     z = torch.randn(40, generator=generator, dtype=torch.float64) * 4 - 4
     ones = torch.ones_like(z)
 
     def sigma(values: list[Any]) -> Any:
         return sum(_sigma(value) for value in values)
 
+    def by_function(t: Tensor) -> Tensor:
+        return sigmoid(t, form)
+
+    by_hand = {
+        "textbook": lambda: formulas.sigmoid_backward(ones, formulas.sigmoid(z)),
+        "accurate": lambda: accurate.sigmoid_backward(ones, z),
+    }
     return _testimony(
-        "sigmoid",
+        f"sigmoid, {form}",
         truth=_fifty_digits(sigma, [z]),
-        chain=[formulas.sigmoid_backward(ones, formulas.sigmoid(z))],
-        by_function=lambda t: sigmoid(t).sum(),
+        chain=[by_hand[form]()],
+        by_function=lambda t: by_function(t).sum(),
         by_autograd=lambda t: torch.sigmoid(t).sum(),
         tensors=[z],
-        report=compare(sigmoid, torch.sigmoid, inputs=(z.float(),), compile=compile),
+        report=compare(by_function, torch.sigmoid, inputs=(z.float(),), compile=compile),
     )
 
 

@@ -44,10 +44,12 @@ def truth(quantity: str, z: Tensor) -> Truth:
     value = FORMULAS[quantity](wide, torch.exp(-wide.abs()), (wide < 0).double(), torch.tanh)
     place = unit(value, z.dtype)
     nearest = _nearest(value, z.dtype)
-    # Two neighbours may be as near as float64 can tell: at less than one place in a million.
-    bounds = [_nearest(value * (1 + sign * DOUBT), z.dtype) for sign in (-1, 1)]
-    for at in (bounds[0] != bounds[1]).nonzero().flatten().tolist():
-        nearest[at] = _round_exact(exact(quantity, z[at].item()), place[at].item())
+    # Two neighbours may be as near as float64 can tell: at less than one place in a million. (But
+    # σ″ of a tiny z, −z/8, lies midway between subnormal numbers to more digits than matter.)
+    if quantity != "σ″":
+        bounds = [_nearest(value * (1 + sign * DOUBT), z.dtype) for sign in (-1, 1)]
+        for at in (bounds[0] != bounds[1]).nonzero().flatten().tolist():
+            nearest[at] = _round_exact(exact(quantity, z[at].item()), place[at].item())
     return Truth(value, 0.0, nearest, place)
 
 

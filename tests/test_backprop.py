@@ -4,6 +4,7 @@ from gradient_error import error_in_eps
 from tolerances import CHAIN_EPS
 
 import bp_torch as bp
+from bp_torch import formulas
 from bp_torch.train.gradients import autograd
 
 COSTS = pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
@@ -77,6 +78,32 @@ def test_every_factor_of_a_network_is_autograds():
         (hidden.delta, dz1),
     ):
         torch.testing.assert_close(actual, expected, rtol=1e-13, atol=1e-16)
+
+
+@COSTS
+@SIZES
+def test_the_accurate_form_gives_the_accurate_modules_gradient(cost, sizes):
+    module, x, y = problem(sizes)
+    sharp = bp.Network(sizes, "accurate", dtype=torch.float64) if sizes else None
+    sharp = sharp or bp.Neuron(3, "accurate", dtype=torch.float64)
+    sharp.load_state_dict(module.state_dict())
+    chain = bp.backprop(sharp, x, y, cost=cost)
+    value = formulas.COSTS[cost][0](sharp(x), y)
+    gradients = torch.autograd.grad(value, list(sharp.parameters()))
+    assert (
+        error_in_eps(chain.gradients, dict(zip(chain.gradients, gradients, strict=True)))
+        <= CHAIN_EPS
+    )
+
+
+def test_only_the_accurate_form_has_a_slope_where_the_output_rounds_to_1():
+    x, y = torch.ones(1, 1), torch.zeros(1)
+    slopes = []
+    for form in ("textbook", "accurate"):
+        neuron = bp.Neuron(1, form)
+        torch.nn.init.constant_(neuron.weight, 17.0)
+        slopes.append(bp.backprop(neuron, x, y).dy_hat_dz.item())
+    assert slopes == [0.0, pytest.approx(4.13993738e-8, rel=1e-7)]
 
 
 def test_no_autograd_is_inside():

@@ -42,10 +42,22 @@ def test_train_ends_with_a_table_and_a_run(run, tmp_path):
     assert isinstance(bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors"), bp.Neuron)
 
 
+@pytest.mark.parametrize("gradient", ["manual", "chain"])
+def test_train_with_the_accurate_form_says_so_and_saves_it(run, tmp_path, gradient):
+    status, out, _ = run(
+        "train", "--derivative", "accurate", "--gradient", gradient, "--epochs", "3"
+    )
+    assert status == 0
+    assert f"gradient {gradient} (accurate)" in out
+    saved = bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors")
+    assert saved.derivative == "accurate"
+
+
 def test_train_takes_every_option(run):
     status, out, _ = run(
         *("train", "--dataset", "digits", "--layers", "8,6", "--cost", "cross-entropy"),
-        *("--gradient", "chain", "--epochs", "2", "--batch-size", "100"),
+        *("--gradient", "chain", "--derivative", "accurate", "--epochs", "2"),
+        *("--batch-size", "100"),
         *("--learning-rate", "0.5", "--device", "cpu", "--dtype", "float64", "--seed", "7"),
         *("--check-every", "5", "--log-every", "5", "--name", "all", "--runs", "elsewhere"),
     )

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
-    *("checks", "formulas", "functions", "modules", "backprop", "compare", "witnesses"),
+    *("checks", "blocks", "formulas", "accurate", "functions", "modules", "backprop", "compare"),
+    "witnesses",
     *("train.data", "train.gradients", "train.config", "train.evaluate", "train.checkpoint"),
     *("train.descent", "train.monitor", "train.observer", "train.loop", "train.terminal"),
     *("__init__", "cli", "__main__"),

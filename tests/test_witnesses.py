@@ -4,7 +4,7 @@ import mpmath
 import pytest
 import torch
 
-from bp_torch import formulas, witnesses
+from bp_torch import accurate, formulas, witnesses
 
 
 def test_fifty_digits_give_published_constants():
@@ -16,11 +16,19 @@ def test_fifty_digits_give_published_constants():
 
 def test_a_wrong_chain_rule_is_convicted(monkeypatch):
     monkeypatch.setattr(formulas, "sigmoid_backward", lambda g, y: g * y)
-    testimony = witnesses._sigmoid(torch.Generator().manual_seed(0), compile=False)
+    testimony = witnesses._sigmoid("textbook", torch.Generator().manual_seed(0), compile=False)
     assert testimony.errors["chain rule"] > 1e12
     assert testimony.errors["Function"] > 1e12
     assert testimony.errors["autograd"] < 10
     assert testimony.report.diagnosis.mistake == "missing-factor"
+
+
+def test_a_wrong_accurate_derivative_is_convicted(monkeypatch):
+    monkeypatch.setattr(accurate, "sigmoid_backward", lambda g, z: g * accurate.sigmoid(z))
+    generator = torch.Generator().manual_seed(0)
+    testimony = witnesses._sigmoid("accurate", generator, compile=False)
+    assert testimony.errors["Function"] > 1e12
+    assert not testimony.report.ok
 
 
 def test_the_precision_of_the_caller_is_left_as_it_was():

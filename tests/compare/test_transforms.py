@@ -198,13 +198,30 @@ BYPASSED = ["compile(func.grad)", "compile(vmap(grad))", "export"]
 FORWARD_MODE = ["jvp", "jacfwd", "hessian"]
 
 
+@pytest.mark.parametrize("behind", [False, True], ids=["", "behind another operation"])
+@pytest.mark.parametrize("form", ["textbook", "accurate"])
 @pytest.mark.parametrize("reference", [torch.sigmoid, None], ids=["reference", "alone"])
-def test_the_packages_sigmoid(reference):
-    rows = table(bp.sigmoid, reference)
+def test_the_packages_sigmoid_is_refused_nowhere(reference, form, behind):
+    def function(z):
+        return bp.sigmoid(2 * z if behind else z, form)
+
+    same = reference and (lambda z: reference(2 * z) if behind else reference(z))
+    rows = table(function, same)
     actual = {name: row.verdict for name, row in rows.items()}
-    assert actual == expected(EAGER + COMPILED, refused=["compile"], bypassed=BYPASSED)
-    assert rows["compile"].detail == "Unsupported: Unsupported custom jvp"
-    assert "SigmoidFunction.backward did not run" in rows["export"].detail
+    assert actual == expected(EAGER + COMPILED, bypassed=BYPASSED)
+    assert "SigmoidFunctionWithJvp.backward did not run" in rows["export"].detail
+
+
+def test_the_packages_neuron_is_refused_nowhere():
+    neuron = bp.Neuron(3, dtype=torch.float64)
+    rows = table(neuron, lambda x: torch.sigmoid(x @ neuron.weight + neuron.bias))
+    actual = {name: row.verdict for name, row in rows.items()}
+    assert actual == expected(EAGER + COMPILED, bypassed=BYPASSED)
+
+
+def test_a_jvp_of_its_own_is_refused_by_the_compiler():
+    row = table(WithJvp.apply)["compile"]
+    assert (row.verdict, row.detail) == ("refused", "Unsupported: Unsupported custom jvp")
 
 
 def test_without_jvp():
@@ -412,9 +429,13 @@ def test_a_mark_doubles_adds_one_and_goes_away():
     with pytest.raises(RuntimeError, match="planted"):
         fail()
     assert gradient() == [0.25, 0.25]
-    with marked(WithoutVmap, "backward"):  # it inherits the rule
-        assert "backward" in vars(WithoutVmap)
-    assert "backward" not in vars(WithoutVmap)
+    own = vars(Sigmoid)["backward"]
+    with marked(WithoutVmap, "backward"):  # it has the rule from Sigmoid, as its sisters have
+        assert vars(Sigmoid)["backward"] is not own
+    assert vars(Sigmoid)["backward"] is own
+    with marked(WithoutVmap, "jvp"):  # and none of its own to go forward
+        assert "jvp" in vars(WithoutVmap)
+    assert "jvp" not in vars(WithoutVmap)
 
 
 def test_largest_error_is_relative_to_the_largest_entry_of_its_kind():

@@ -11,10 +11,16 @@ MODULES = [
     lambda: bp.Neuron(3, dtype=torch.float64),
     lambda: bp.Network([3, 4, 2]),
     lambda: bp.Network([3, 1]),
+    lambda: bp.Neuron(3, "accurate"),
+    lambda: bp.Network([3, 4, 2], "accurate"),
 ]
 
 
-@pytest.mark.parametrize("make", MODULES, ids=["neuron", "float64", "network", "one output"])
+@pytest.mark.parametrize(
+    "make",
+    MODULES,
+    ids=["neuron", "float64", "network", "one output", "accurate", "accurate network"],
+)
 def test_what_is_saved_is_loaded(make, tmp_path):
     module, path = make(), tmp_path / "model.safetensors"
     save(module, path, ABOUT)
