@@ -56,8 +56,7 @@ def sigmoid_backward(upstream: Tensor, z: Tensor) -> Tensor:
 
         ∂C/∂z = g σ′(z) = g e/(1 + e)²,   g = ∂C/∂ŷ,   e = e^{−|z|}
 
-    Even in z, to the bit. Not to be differentiated by autograd, which takes |z| for flat at 0;
-    `sigmoid_second` is what it would need.
+    Even in z, to the bit. Not to be differentiated by autograd, which takes |z| for flat at 0.
 
     Args:
         upstream: g = ∂C/∂ŷ, shape and dtype of z.
@@ -88,20 +87,21 @@ def _sigmoid(z: Tensor) -> Tensor:
 
 def _sigmoid_backward(upstream: Tensor, z: Tensor) -> Tensor:
     e = torch.exp(-z.abs())
-    return upstream * e / (1 + e) ** 2
+    return upstream * e / (1 + e * (2 + e))  # (1 + e)² would round the same error twice
 
 
-# The same operations in the same order, but in place, as torch's trailing underscore says.
+# The same operations in the same order, but in place, as torch's trailing underscore says, and with
+# room for one intermediate result.
 
 
-def _sigmoid_(z: Tensor) -> Tensor:
+def _sigmoid_(z: Tensor, spare: Tensor) -> Tensor:
     return z.neg_().exp_().add_(1).reciprocal_()
 
 
-def _sigmoid_backward_(upstream: Tensor, z: Tensor) -> Tensor:
+def _sigmoid_backward_(upstream: Tensor, z: Tensor, spare: Tensor) -> Tensor:
     e = z.abs_().neg_().exp_()
-    upstream.mul_(e)
-    return upstream.div_(e.add_(1).square_())
+    torch.add(e, 2, out=spare).mul_(e).add_(1)
+    return upstream.mul_(e).div_(spare)
 
 
 def _rounded_once(
@@ -109,15 +109,17 @@ def _rounded_once(
 ) -> Tensor:
     """formula(*tensors) in float64, rounded to the dtype of the last one.
 
-    Large tensors go block by block through buffers that stay in the cache, so that float64 costs no
-    memory; `in_place` is the formula for them.
+    Large tensors go block by block through buffers that stay in the cache, so that float64 costs
+    next to no memory; `in_place` is the formula for them.
     """
     last = tensors[-1]
     if not blocks.worth_cutting(*tensors):
         return formula(*(t.to(WIDE) for t in tensors)).to(last.dtype)
     result = torch.empty_like(last)
-    buffers = [torch.empty(blocks.block_size(), dtype=WIDE) for _ in tensors]
+    buffers = [torch.empty(blocks.block_size(), dtype=WIDE) for _ in (*tensors, "spare")]
     for piece, *arguments in blocks.cut(result, *tensors):
-        wide = [b[: len(a)].copy_(a) for b, a in zip(buffers, arguments, strict=True)]
-        piece.copy_(in_place(*wide))
+        *wide, spare = (buffer[: len(piece)] for buffer in buffers)
+        for buffer, argument in zip(wide, arguments, strict=True):
+            buffer.copy_(argument)
+        piece.copy_(in_place(*wide, spare))
     return result

@@ -37,11 +37,11 @@ EDGE = 708.0  # beyond, σ and σ′ leave float64's normal numbers
 
 @dataclass
 class Tally:
-    """What was seen of one sigmoid, dtype and quantity; z is where the largest error is."""
+    """What was seen of one sigmoid, dtype and quantity."""
 
     inputs: int = 0
     max_ulp: float = 0.0
-    z: float = 0.0
+    z: float = 0.0  # where the largest error is, if it is more than half a ULP
     not_nearest: int = 0  # not the number of the dtype that is nearest to the truth
     zeros: int = 0  # 0 where the truth rounds to something else
     off: int = 0  # more than 1% off where the truth is a normal number
@@ -62,17 +62,19 @@ def judge(actual: Tensor, truth: Truth, z: Tensor) -> Tally:
     """The errors of one sigmoid's values; NaN is right where the truth is NaN."""
     smallest_normal = torch.finfo(actual.dtype).tiny
     actual = actual.double()
-    both_nan = actual.isnan() & truth.value.isnan()
+    wrong = (actual != truth.nearest) & ~(actual.isnan() & truth.nearest.isnan())
+    if not wrong.any():
+        return Tally(inputs=len(z), max_ulp=0.5)  # at most, since nothing is nearer
     error = ((actual - truth.value) - truth.rest).abs()
-    ulp = (error / truth.unit).nan_to_num(torch.inf).masked_fill(both_nan, 0.0)
+    ulp = (error / truth.unit).nan_to_num(torch.inf).masked_fill(truth.nearest.isnan(), 0.0)
     worst = int(ulp.argmax())
     normal = truth.value.abs() >= smallest_normal
     return Tally(
         inputs=len(z),
         max_ulp=ulp[worst].item(),
         z=z[worst].item(),
-        not_nearest=int(((actual != truth.nearest) & ~both_nan).sum()),
-        zeros=int(((actual == 0) & (truth.nearest != 0) & ~both_nan).sum()),
+        not_nearest=int(wrong.sum()),
+        zeros=int(((actual == 0) & wrong).sum()),
         off=int((normal & ~(error <= 0.01 * truth.value.abs())).sum()),
     )
 

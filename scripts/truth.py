@@ -6,6 +6,7 @@ with 50 digits of mpmath.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -33,7 +34,12 @@ class Truth:
     value: Tensor  # float64
     rest: Tensor | float  # what value lacks: two parts where float64 itself is judged
     nearest: Tensor  # float64: the number of the dtype that is nearest
-    unit: Tensor  # float64: a last place of the dtype
+    dtype: torch.dtype
+
+    @cached_property
+    def unit(self) -> Tensor:
+        """A last place of the dtype, float64."""
+        return unit(self.value, self.dtype)
 
 
 def truth(quantity: str, z: Tensor) -> Truth:
@@ -42,15 +48,15 @@ def truth(quantity: str, z: Tensor) -> Truth:
         return _truth_in_two_parts([exact(quantity, each) for each in z.tolist()])
     wide = z.double()
     value = FORMULAS[quantity](wide, torch.exp(-wide.abs()), (wide < 0).double(), torch.tanh)
-    place = unit(value, z.dtype)
     nearest = _nearest(value, z.dtype)
     # Two neighbours may be as near as float64 can tell: at less than one place in a million. (But
     # σ″ of a tiny z, −z/8, lies midway between subnormal numbers to more digits than matter.)
     if quantity != "σ″":
         bounds = [_nearest(value * (1 + sign * DOUBT), z.dtype) for sign in (-1, 1)]
         for at in (bounds[0] != bounds[1]).nonzero().flatten().tolist():
-            nearest[at] = _round_exact(exact(quantity, z[at].item()), place[at].item())
-    return Truth(value, 0.0, nearest, place)
+            place = unit(value[at], z.dtype).item()
+            nearest[at] = _round_exact(exact(quantity, z[at].item()), place)
+    return Truth(value, 0.0, nearest, z.dtype)
 
 
 def exact(quantity: str, z: float) -> Any:
@@ -65,7 +71,7 @@ def exact(quantity: str, z: float) -> Any:
 def _truth_in_two_parts(values: list[Any]) -> Truth:
     value = torch.tensor([float(each) for each in values], dtype=torch.float64)
     rest = [float(each - head) for each, head in zip(values, value.tolist(), strict=True)]
-    return Truth(value, torch.tensor(rest, dtype=torch.float64), value, unit(value, torch.float64))
+    return Truth(value, torch.tensor(rest, dtype=torch.float64), value, torch.float64)
 
 
 def _nearest(values: Tensor, dtype: torch.dtype) -> Tensor:
