@@ -6,12 +6,14 @@ them back: what distinguishes z = 20 from z = 30 has been rounded away. Computed
     σ(z) = 1/(1 + e^{−z}) ,   σ′(z) = e/(1 + e)² ,   σ″(z) = −σ′(z) tanh(z/2) ,   e = e^{−|z|}
 
 subtract nothing that is nearly equal, so each operation costs half a rounding unit of float64 and
-nothing is lost. float16 and bfloat16 go through float64 as well: through float32, e^{−z} overflows
-where bfloat16 does not, and float16 is off by more than half a unit.
+nothing is lost (Higham 2002, "Accuracy and Stability of Numerical Algorithms", §1.7). float16 and
+bfloat16 go through float64 as well: in float32 e^{−z} overflows where bfloat16's σ is not yet 0,
+and float16's error would be 0.50012 ULP.
 
-Rounding happens once, so the result depends on z alone and not on its neighbours: torch.exp and
-IEEE arithmetic give an element the same bits whatever the batch, the strides and the threads;
-torch.sigmoid does not (in float64 and for strided tensors its last bits depend on the place).
+An element's bits depend on its z alone. torch.exp and IEEE arithmetic give it the same ones
+whatever the batch, the strides and the threads, which torch.sigmoid does not; another device's exp
+may differ in float64's last place, which shows only where the truth is all but midway between two
+numbers: in float32 for σ of some dozens of z, most of them next to 0.
 """
 
 from collections.abc import Callable

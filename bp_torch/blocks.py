@@ -42,14 +42,21 @@ def block_size() -> int:
 
 
 def worth_cutting(*tensors: Tensor) -> bool:
-    """Whether tensors of one shape are large, and nothing would notice that they are cut: they are
-    on the CPU, in rows, and no graph, tangent, vmap, trace or subclass follows them."""
+    """Whether tensors of one shape are large and in rows, and nobody would notice a cut."""
     last = tensors[-1]
     return (
         not torch.compiler.is_compiling()
         and last.numel() > block_size()
         and last.is_contiguous()
-        and forward_ad._current_level < 0
+        and plain(*tensors)
+    )
+
+
+def plain(*tensors: Tensor) -> bool:
+    """Whether these are numbers on the CPU and nothing else: no graph, tangent, vmap, trace or
+    subclass follows them. Not for compiled code."""
+    return (
+        forward_ad._current_level < 0
         and torch._C._len_torch_dispatch_stack() == 0
         and not (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
         and all(_keys(t) | _PLAIN == _PLAIN for t in tensors)

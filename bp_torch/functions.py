@@ -14,7 +14,7 @@ from torch._C import _functorch
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from bp_torch import accurate, checks, formulas
-from bp_torch.blocks import in_blocks
+from bp_torch.blocks import in_blocks, plain
 
 
 class SigmoidFunction(torch.autograd.Function):
@@ -113,7 +113,8 @@ class AccurateBackwardFunction(torch.autograd.Function):
 
 
 def _accurate_backward(upstream: Tensor, z: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # differentiates once, and refuses a Function inside another
+    # Compiled code differentiates once, and may hold no Function inside another.
+    if torch.compiler.is_compiling() or plain(upstream, z):
         return accurate.sigmoid_backward(upstream, z)
     result: Tensor = AccurateBackwardFunction.apply(upstream, z)  # type: ignore[no-untyped-call]
     return result

@@ -12,33 +12,37 @@ from torch.utils.dlpack import from_dlpack
 
 import bp_torch as bp
 
-Values = tuple[Tensor | None, ...]
-"""σ, σ′ and σ″; None where the peer does not offer it, or not in this dtype."""
+Values = tuple[Tensor | None, Tensor | None]
+"""σ and σ′; None where the peer does not offer this dtype."""
 
 
-def by_autograd(
-    function: Callable[[Tensor], Tensor], *, twice: bool = False
-) -> Callable[[Tensor], Values]:
-    """Value, first and, if asked for, second derivative of a differentiable function."""
+def by_autograd(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Values]:
+    """Value and derivative of a differentiable function."""
 
     def evaluate(z: Tensor) -> Values:
         z = z.detach().requires_grad_()
-        value, second = function(z), None
-        (prime,) = torch.autograd.grad(value, z, torch.ones_like(z), create_graph=twice)
-        if twice:
-            (second,) = torch.autograd.grad(prime, z, torch.ones_like(z))
-        return value.detach(), prime.detach(), second
+        value = function(z)
+        (prime,) = torch.autograd.grad(value, z, torch.ones_like(z))
+        return value.detach(), prime
 
     return evaluate
+
+
+def second_derivative(z: Tensor) -> Tensor:
+    """σ″ of our accurate form, by differentiating its backward."""
+    z = z.detach().requires_grad_()
+    ones = torch.ones_like(z)
+    (prime,) = torch.autograd.grad(bp.sigmoid(z, "accurate"), z, ones, create_graph=True)
+    return torch.autograd.grad(prime, z, ones)[0]
 
 
 def numpy_textbook(z: Tensor) -> Values:
     """As it is written in tutorials."""
     if z.dtype == torch.bfloat16:
-        return None, None, None
+        return None, None
     with np.errstate(all="ignore"):
         y_hat = 1 / (1 + np.exp(-z.numpy()))
-        return torch.from_numpy(y_hat), torch.from_numpy(y_hat * (1 - y_hat)), None
+        return torch.from_numpy(y_hat), torch.from_numpy(y_hat * (1 - y_hat))
 
 
 def scipy_expit(z: Tensor) -> Values:
@@ -46,9 +50,9 @@ def scipy_expit(z: Tensor) -> Values:
     from scipy.special import expit
 
     if z.dtype in (torch.float16, torch.bfloat16):
-        return None, None, None
+        return None, None
     y_hat = expit(z.numpy())
-    return torch.from_numpy(y_hat), torch.from_numpy(y_hat * (1 - y_hat)), None
+    return torch.from_numpy(y_hat), torch.from_numpy(y_hat * (1 - y_hat))
 
 
 @cache
@@ -64,11 +68,11 @@ def jax_sigmoid(z: Tensor) -> Values:
     import jax
 
     value, prime = _jax_value_and_grad()(jax.dlpack.from_dlpack(z))
-    return from_dlpack(value), from_dlpack(prime), None
+    return from_dlpack(value), from_dlpack(prime)
 
 
 SIGMOIDS: dict[str, Callable[[Tensor], Values]] = {
-    'bp.sigmoid, "accurate"': by_autograd(lambda z: bp.sigmoid(z, "accurate"), twice=True),
+    'bp.sigmoid, "accurate"': by_autograd(lambda z: bp.sigmoid(z, "accurate")),
     'bp.sigmoid, "textbook"': by_autograd(lambda z: bp.sigmoid(z, "textbook")),
     "torch.sigmoid": by_autograd(torch.sigmoid),
     "jax.nn.sigmoid": jax_sigmoid,

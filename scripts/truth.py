@@ -53,7 +53,8 @@ def truth(quantity: str, z: Tensor) -> Truth:
     # σ″ of a tiny z, −z/8, lies midway between subnormal numbers to more digits than matter.)
     if quantity != "σ″":
         bounds = [_nearest(value * (1 + sign * DOUBT), z.dtype) for sign in (-1, 1)]
-        for at in (bounds[0] != bounds[1]).nonzero().flatten().tolist():
+        doubtful = (bounds[0] != bounds[1]) & ~value.isnan()
+        for at in doubtful.nonzero().flatten().tolist():
             place = unit(value[at], z.dtype).item()
             nearest[at] = _round_exact(exact(quantity, z[at].item()), place)
     return Truth(value, 0.0, nearest, z.dtype)

@@ -220,7 +220,8 @@ def test_compare_names_a_mistake_with_status_1(run, user_module, tmp_path):
 def test_compare_without_a_target_proves_the_packages_own(run):
     status, out, _ = run("compare", "--no-compile")
     assert status == 0
-    subjects = ["sigmoid", "neuron", "network", "quadratic cost", "cross-entropy cost"]
+    sigmoids = ["sigmoid, textbook", "sigmoid, accurate"]
+    subjects = [*sigmoids, "neuron", "network", "quadratic cost", "cross-entropy cost"]
     lines = out.splitlines()[2:]
     assert [line[:20].strip() for line in lines] == subjects
     assert all(line.endswith("right") for line in lines)
