@@ -45,7 +45,8 @@ def sigmoid_prime(y_hat: Tensor) -> Tensor:
     Returns:
         σ′(z) in [0, ¼], shape and dtype of y_hat, dimensionless.
 
-    Accuracy: loses every digit once ŷ rounds to 1 (z > 16.6 in float32), where it returns 0.
+    Accuracy: loses every digit once ŷ rounds to 1 (z > 16.6 in float32), where it returns 0; from z
+        nothing is lost, see accurate.py.
     Source: Rumelhart, Hinton & Williams (1986), Nature 323, eq. 5.
     """
     return (1 - y_hat) * y_hat
