@@ -24,7 +24,7 @@ def in_blocks(formula: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """
     if not worth_cutting(*tensors):
         return formula(*tensors)
-    result = torch.empty_like(tensors[-1], memory_format=torch.contiguous_format)
+    result = torch.empty_like(tensors[-1])
     for piece, *arguments in cut(result, *tensors):
         formula(*arguments, out=piece)
     return result

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from bp_torch.compare.bench import Bench
-from bp_torch.compare.diagnosis import diagnose
-from bp_torch.compare.evaluate import is_pointwise
-from bp_torch.compare.evidence import Evidence
-from bp_torch.compare.problem import Problem, make_problem
 from bp_torch.compare.progress import progress_line
 from bp_torch.compare.report import Check, GradientMismatch, Report, Row
-from bp_torch.compare.trials import Draw
+
+# The trials and the diagnosis load with the first comparison: `import bp_torch` brings this module
+# along, and they would be most of what it costs.
+if TYPE_CHECKING:
+    from bp_torch.compare.evidence import Evidence
+    from bp_torch.compare.problem import Problem
 
 DRAWN_INPUTS = 3
 
@@ -62,6 +62,11 @@ def compare(
         TypeError, ValueError: what cannot be compared, in one line.
         Whatever fn raises on the given inputs, with a note on the trial and the shapes.
     """
+    from bp_torch.compare.bench import Bench
+    from bp_torch.compare.diagnosis import diagnose
+    from bp_torch.compare.problem import make_problem
+    from bp_torch.compare.trials import Draw
+
     drawn = _draw_inputs(inputs, seed)
     rows: list[Row] = []
     checks: list[Check] = []
@@ -137,7 +142,7 @@ def _draw_inputs(inputs: Any, seed: int) -> list[Sequence[Tensor]]:
 
 
 def _cases(
-    problem: Problem, dtypes: Sequence[torch.dtype] | None, devices: Sequence[Any] | None
+    problem: "Problem", dtypes: Sequence[torch.dtype] | None, devices: Sequence[Any] | None
 ) -> Iterator[tuple[torch.dtype, torch.device]]:
     first = next(t for t, want in zip(problem.inputs, problem.wanted, strict=True) if want)
     for dtype in dtypes or (first.dtype,):
@@ -150,9 +155,10 @@ def _cast(tensor: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _transforms(
-    problem: Problem, dtype: torch.dtype, compile: bool
+    problem: "Problem", dtype: torch.dtype, compile: bool
 ) -> tuple[tuple[str, str, str], ...]:
     """The table of transforms on few elements: it speaks of rules, not of numbers."""
+    from bp_torch.compare.evaluate import is_pointwise
     from bp_torch.compare.transforms import transform_table
 
     reference = problem.reference
