@@ -1,0 +1,152 @@
+"""The fused step on a CPU: how the rows are shared out among threads.
+
+Rows are cut into chunks by N and D alone, every chunk has a sum of its own, and the sums are added
+in float64 in their order: so the result is the same, to the bit, for any number of threads.
+
+The threads are torch's own. A second team would have to share the cores with torch's, which wait
+for work with their eyes open for some milliseconds after each of torch's operations: …
+"""
+
+import ctypes
+from collections.abc import Callable
+from functools import cache
+from threading import Thread
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bp_torch.fused import cpu_kernels
+
+CHUNK = 2**18
+"""Numbers of x per chunk: 1 MiB of float32. …"""
+LEAST_ROWS = 128
+"""Rows per chunk at least, so that the chunks' sums take less than 1% of the memory of x."""
+SLAB = 1024
+"""Chunks between two chances for Ctrl-C: some 50 ms."""
+
+_NAMES = {
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.float64: "float64",
+}
+_NO_ORDER = np.empty(0, np.int64)
+
+
+def step(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    cross_entropy: bool,
+    sample_weight: Tensor | None,
+    rows: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """C, ∂C/∂w and ∂C/∂b of tensors that go together, y, weight and sample_weight contiguous,
+    weight and bias in the dtype to compute in. rows: see `cost_gradients_and_rows`."""
+    samples, features = x.shape
+    cost, by_weight = torch.empty_like(bias), torch.empty_like(weight)
+    by_bias = torch.empty_like(bias)
+    batch = (*_batch(x, y, weight, bias, cross_entropy, sample_weight), samples)
+    targets = (0, 0) if rows is None else (rows[0].data_ptr(), rows[1].data_ptr())
+    chunk = max(LEAST_ROWS, CHUNK // features // 16 * 16)
+    if samples <= chunk:
+        kernel = cpu_kernels.step_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+        kernel(*batch, *targets, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())
+        return cost, by_weight, by_bias
+
+    chunks = -(-samples // chunk)
+    sums = np.empty((chunks, features + 3), _NAMES[weight.dtype])
+    kernel = cpu_kernels.team_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    for first in range(0, chunks, SLAB):
+        last = min(chunks, first + SLAB)
+        job = np.array([*batch, *targets, sums.ctypes.data, chunk, last, first], np.int64)
+        _in_team(kernel.address, job.ctypes.data, min(torch.get_num_threads(), last - first))
+    totals = sums.sum(axis=0, dtype=np.float64)
+    means = torch.from_numpy(totals[:-1] / totals[-1])
+    for result, mean in zip(
+        (by_weight, by_bias, cost), means.split_with_sizes((features, 1, 1)), strict=True
+    ):
+        result.copy_(mean.view(result.shape))
+    return cost, by_weight, by_bias
+
+
+def sgd_epoch(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    learning_rate: float,
+    batch_size: int,
+    order: Tensor | None,
+    cross_entropy: bool,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    """The mean cost of the steps; weight and bias are changed in place. Arguments as for `step`.
+
+    In one thread: a step needs the weights of the one before.
+    """
+    samples, features = x.shape
+    indices = _NO_ORDER
+    if order is not None:
+        samples, indices = len(order), order.contiguous().numpy()
+    kernel = cpu_kernels.descend_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    batch = _batch(x, y, weight, bias, cross_entropy, sample_weight)
+    steps_per_call = max(1, SLAB * CHUNK // 8 // (batch_size * features))
+    costs = 0.0
+    for first in range(0, samples, steps_per_call * batch_size):
+        last = min(samples, first + steps_per_call * batch_size)
+        costs += kernel(*batch, samples, indices, batch_size, first, last, learning_rate)
+    return bias.new_tensor(costs / -(-samples // batch_size))
+
+
+def _batch(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    cross_entropy: bool,
+    sample_weight: Tensor | None,
+) -> tuple[int, ...]:
+    """The first arguments of every kernel."""
+    return (
+        x.data_ptr(),
+        x.stride(0),
+        y.data_ptr(),
+        0 if sample_weight is None else sample_weight.data_ptr(),
+        x.shape[1],
+        weight.data_ptr(),
+        bias.data_ptr(),
+        cross_entropy,
+    )
+
+
+def _in_team(function: int, argument: int, threads: int) -> None:
+    """Call the native function in that many threads at once, and wait for all of them."""
+    call = ctypes.CFUNCTYPE(None, ctypes.c_int64)(function)
+    parallel = _gomp_parallel()
+    if threads == 1:
+        call(argument)
+    elif parallel is not None:
+        parallel(function, argument, threads, 0)
+    else:
+        helpers = [Thread(target=call, args=(argument,)) for _ in range(threads - 1)]
+        for helper in helpers:
+            helper.start()
+        call(argument)
+        for helper in helpers:
+            helper.join()
+
+
+@cache
+def _gomp_parallel() -> Callable[[int, int, int, int], None] | None:
+    """What a compiler calls for "#pragma omp parallel", in the OpenMP library that torch has loaded;
+    None where torch has another one."""
+    try:
+        function = ctypes.CDLL(None).GOMP_parallel
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
+    function.restype = None
+    return function  # type: ignore[no-any-return]

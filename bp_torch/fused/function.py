@@ -1,0 +1,119 @@
+"""The fused step as a differentiable cost: its gradients are there before they are asked for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import Function
+
+from bp_torch.fused.operator import row_gradients
+from bp_torch.fused.step import cost_and_gradients, cost_gradients_and_rows
+
+
+def fused_cost(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    cost: str = "quadratic",
+    *,
+    sample_weight: Tensor | None = None,
+) -> Tensor:
+    """A neuron's cost, differentiable, for one read of the data.
+
+        C = 1/N Σᵢ sᵢ c(σ(xᵢw + b), yᵢ) ,   N = Σᵢ sᵢ
+
+    Forward computes C and its gradients in the same pass over x and keeps ∂C/∂w and ∂C/∂b, D + 1
+    numbers; backward multiplies them by the upstream gradient. Where x or y wants a gradient, two
+    more numbers per sample are kept.
+
+    Args and errors as for `fused.cost_and_gradients`, which says how c is computed; sample_weight
+    has no gradient and may not ask for one.
+
+    Returns:
+        C, a scalar, in the dtype that was computed in.
+
+    Raises:
+        NotImplementedError: a second derivative is asked for, or forward mode.
+        RuntimeError: under torch.vmap, for which torch finds no rule.
+    """
+    if sample_weight is not None and sample_weight.requires_grad:
+        raise ValueError("sample_weight has no gradient here; pass sample_weight.detach()")
+    by_row = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+    if torch.compiler.is_compiling():
+        value: Tensor = torch.ops.bp_torch.fused_step(
+            x, y, weight, bias, cost, sample_weight, by_row
+        )[0]
+        return value
+    transformed = torch._C._are_functorch_transforms_active()
+    # Function.apply first looks up forward's signature, which takes longer than a small step.
+    apply = FusedCost.apply if transformed else super(Function, FusedCost).apply
+    value = apply(x, y, weight, bias, cost, sample_weight, by_row or transformed)[0]
+    return value
+
+
+class FusedCost(Function):
+    """C, and its gradients as further outputs: that is how a Function hands them to backward."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        y: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        cost: str,
+        sample_weight: Tensor | None,
+        by_row: bool,
+    ) -> tuple[Tensor, ...]:
+        if by_row:
+            return cost_gradients_and_rows(x, y, weight, bias, cost, sample_weight)
+        return cost_and_gradients(x, y, weight, bias, cost, sample_weight=sample_weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, y, weight, bias, *_ = inputs
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*output[1:])
+        with_rows = len(output) == 4
+        ctx.save_for_backward(weight, bias, *output[1:], *((x, y) if with_rows else ()))
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+        weight, bias, by_weight, by_bias, *row_wise = ctx.saved_tensors
+        gradients: list[Tensor | None] = [None] * 7
+        if upstream is None:
+            return tuple(gradients)
+        gradients[2:4] = by_weight * upstream, by_bias * upstream
+        depends_on = (weight, bias)
+        if row_wise:
+            rows, x, y = row_wise
+            gradients[:2] = row_gradients(upstream, rows, weight, x.dtype, y.dtype)
+            depends_on = (weight, bias, x, y)
+        if torch.is_grad_enabled():  # someone means to differentiate again
+            gradients = [g if g is None else _FirstOnly.apply(g, *depends_on) for g in gradients]
+        return tuple(gradients)
+
+
+class _FirstOnly(Function):
+    """A gradient tied to what it depends on, lest its derivative be taken for 0."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, *depends_on: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> None:
+        raise NotImplementedError(
+            "fused_cost has first derivatives only; where second ones are needed, use "
+            "quadratic_cost or cross_entropy_cost of sigmoid(x @ weight + bias)"
+        )
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> None:
+        _FirstOnly.backward(ctx, tangents[0])
