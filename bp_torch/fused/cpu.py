@@ -20,7 +20,7 @@ from bp_torch.fused import cpu_kernels
 
 CHUNK = 2**18
 """Numbers of x per chunk: 1 MiB of float32. …"""
-LEAST_ROWS = 128
+LEAST_ROWS = 512
 """Rows per chunk at least, so that the chunks' sums take less than 1% of the memory of x."""
 SLAB = 1024
 """Chunks between two chances for Ctrl-C: some 50 ms."""
@@ -48,27 +48,25 @@ def step(
     samples, features = x.shape
     cost, by_weight = torch.empty_like(bias), torch.empty_like(weight)
     by_bias = torch.empty_like(bias)
-    batch = (*_batch(x, y, weight, bias, cross_entropy, sample_weight), samples)
-    targets = (0, 0) if rows is None else (rows[0].data_ptr(), rows[1].data_ptr())
+    job = _job(x, y, weight, bias, cross_entropy, sample_weight, rows)
     chunk = max(LEAST_ROWS, CHUNK // features // 16 * 16)
     if samples <= chunk:
         kernel = cpu_kernels.step_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
-        kernel(*batch, *targets, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())
+        kernel(job, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())
         return cost, by_weight, by_bias
 
     chunks = -(-samples // chunk)
-    sums = np.empty((chunks, features + 3), _NAMES[weight.dtype])
-    kernel = cpu_kernels.team_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    sums = np.empty((chunks, features + 3))
+    function = cpu_kernels.chunks_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
     for first in range(0, chunks, SLAB):
-        last = min(chunks, first + SLAB)
-        job = np.array([*batch, *targets, sums.ctypes.data, chunk, last, first], np.int64)
-        _in_team(kernel.address, job.ctypes.data, min(torch.get_num_threads(), last - first))
-    totals = sums.sum(axis=0, dtype=np.float64)
+        end = min(chunks, first + SLAB)
+        shared = np.array([*job, sums.ctypes.data, chunk, end, first], np.int64)
+        _in_team(function, shared.ctypes.data, min(torch.get_num_threads(), end - first))
+    totals = sums.sum(axis=0)
     means = torch.from_numpy(totals[:-1] / totals[-1])
-    for result, mean in zip(
-        (by_weight, by_bias, cost), means.split_with_sizes((features, 1, 1)), strict=True
-    ):
-        result.copy_(mean.view(result.shape))
+    by_weight.copy_(means[:features])
+    by_bias.copy_(means[features])
+    cost.copy_(means[features + 1])
     return cost, by_weight, by_bias
 
 
@@ -85,40 +83,41 @@ def sgd_epoch(
 ) -> Tensor:
     """The mean cost of the steps; weight and bias are changed in place. Arguments as for `step`.
 
-    In one thread: a step needs the weights of the one before.
+    In one thread: a step needs the weights that the one before has left.
     """
-    samples, features = x.shape
-    indices = _NO_ORDER
+    samples, indices = len(x), _NO_ORDER
     if order is not None:
         samples, indices = len(order), order.contiguous().numpy()
-    kernel = cpu_kernels.descend_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
-    batch = _batch(x, y, weight, bias, cross_entropy, sample_weight)
-    steps_per_call = max(1, SLAB * CHUNK // 8 // (batch_size * features))
+    kernel = cpu_kernels.descent_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    job = _job(x, y, weight, bias, cross_entropy, sample_weight, None)
+    slab = batch_size * max(1, SLAB * CHUNK // (8 * batch_size * x.shape[1]))
     costs = 0.0
-    for first in range(0, samples, steps_per_call * batch_size):
-        last = min(samples, first + steps_per_call * batch_size)
-        costs += kernel(*batch, samples, indices, batch_size, first, last, learning_rate)
+    for first in range(0, samples, slab):
+        last = min(samples, first + slab)
+        costs += kernel(job, indices, batch_size, first, last, learning_rate)
     return bias.new_tensor(costs / -(-samples // batch_size))
 
 
-def _batch(
+def _job(
     x: Tensor,
     y: Tensor,
     weight: Tensor,
     bias: Tensor,
     cross_entropy: bool,
     sample_weight: Tensor | None,
-) -> tuple[int, ...]:
-    """The first arguments of every kernel."""
+    rows: Tensor | None,
+) -> cpu_kernels.Job:
     return (
         x.data_ptr(),
         x.stride(0),
         y.data_ptr(),
         0 if sample_weight is None else sample_weight.data_ptr(),
-        x.shape[1],
+        *x.shape,
         weight.data_ptr(),
         bias.data_ptr(),
-        cross_entropy,
+        int(cross_entropy),
+        0 if rows is None else rows[0].data_ptr(),
+        0 if rows is None else rows[1].data_ptr(),
     )
 
 

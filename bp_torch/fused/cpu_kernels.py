@@ -10,13 +10,14 @@ Rows that come later are fetched meanwhile; otherwise memory would rest while a 
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import carray, cfunc, njit, types
+from numba.extending import overload
 
 from bp_torch.fused import lane_formulas, vectors
 from bp_torch.fused.lane_formulas import Lanes, chain, inlined
@@ -30,6 +31,7 @@ from bp_torch.fused.vectors import (
     load_first,
     multiply_add,
     pointer,
+    pointer_like,
     prefetch_l1,
     prefetch_l2,
     put,
@@ -51,10 +53,13 @@ AHEAD = 5120
 the processor cannot foresee them: they are first brought to the second-level cache."""
 FAR = 48
 """Rows to the one that is brought there."""
+ROWS_IN_A_ROW, FEATURES_IN_A_ROW = 512, 512
+"""Terms that are added up one after another in the dtype of x, before the sum is added to others:
+rounding errors grow with the length of such a chain."""
 
 
 class Batch(NamedTuple):
-    """What a kernel works on. The weights of the samples count only where `weighted`."""
+    """What a kernel works on, as `batch_of` makes it."""
 
     x: Place
     stride: int
@@ -62,33 +67,76 @@ class Batch(NamedTuple):
     y: Place
     sample_weight: Place
     weighted: bool
+    samples: int
     features: int
     weight: Place
     bias: Place
     cross_entropy: bool
+    by_z: Place
+    by_y: Place
+    by_row: bool
+
+
+Job: TypeAlias = tuple[int, ...]
+"""Addresses and numbers: x, its stride, y, sample_weight, N, D, weight, bias, whether the cost is
+the cross-entropy, then where to write sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ; 0 for what is not there."""
+
+
+def batch_of(x_dtype: str, y_dtype: str, job: Job) -> Batch:
+    """The job's first eleven numbers with their dtypes, which must be known to the compiler."""
+    raise NotImplementedError("only for Numba")
+
+
+@overload(batch_of, prefer_literal=True, strict=False)
+def _batch_of(x_dtype: Any, y_dtype: Any, job: Any) -> Any:
+    x, y = x_dtype.literal_value, y_dtype.literal_value
+    wide = "float64" if x == "float64" else "float32"
+
+    def implementation(x_dtype: Any, y_dtype: Any, job: Any) -> Any:
+        return Batch(
+            pointer(x, job[0]),
+            job[1],
+            pointer(y, job[2]),
+            pointer(y, job[3]),
+            job[3] != 0,
+            job[4],
+            job[5],
+            pointer(wide, job[6]),
+            pointer(wide, job[7]),
+            job[8] != 0,
+            pointer(wide, job[9]),
+            pointer(wide, job[10]),
+            job[9] != 0,
+        )
+
+    return implementation
 
 
 @inlined
-def dot_products(batch: Batch, here: Array, ahead: Array, scratch: Array) -> Lanes:
+def dot_products(batch: Batch, here: Array, ahead: Array, partial_sums: Array) -> Lanes:
     """wᵀxᵣ for the rows that begin at here[r]; fetches those that begin at ahead[r]."""
     x, weight = batch.x, batch.weight
     lanes = lanes_of(x)
     rest = batch.features % lanes
     whole = batch.features - rest
+    nothing = load_first(x, 0, 0)
     for r in range(0, lanes, 4):
         x0, x1, x2, x3 = here[r], here[r + 1], here[r + 2], here[r + 3]
         a0, a1, a2, a3 = ahead[r], ahead[r + 1], ahead[r + 2], ahead[r + 3]
-        z0 = z1 = z2 = z3 = load_first(x, 0, 0)
-        for d in range(0, whole, lanes):
-            prefetch_l1(x, a0 + d)
-            prefetch_l1(x, a1 + d)
-            prefetch_l1(x, a2 + d)
-            prefetch_l1(x, a3 + d)
-            w = load(weight, d)
-            z0 = multiply_add(load(x, x0 + d), w, z0)
-            z1 = multiply_add(load(x, x1 + d), w, z1)
-            z2 = multiply_add(load(x, x2 + d), w, z2)
-            z3 = multiply_add(load(x, x3 + d), w, z3)
+        z0 = z1 = z2 = z3 = nothing
+        for start in range(0, whole, FEATURES_IN_A_ROW):
+            s0 = s1 = s2 = s3 = nothing
+            for d in range(start, min(whole, start + FEATURES_IN_A_ROW), lanes):
+                prefetch_l1(x, a0 + d)
+                prefetch_l1(x, a1 + d)
+                prefetch_l1(x, a2 + d)
+                prefetch_l1(x, a3 + d)
+                w = load(weight, d)
+                s0 = multiply_add(load(x, x0 + d), w, s0)
+                s1 = multiply_add(load(x, x1 + d), w, s1)
+                s2 = multiply_add(load(x, x2 + d), w, s2)
+                s3 = multiply_add(load(x, x3 + d), w, s3)
+            z0, z1, z2, z3 = z0 + s0, z1 + s1, z2 + s2, z3 + s3
         if rest:
             prefetch_l1(x, a0 + whole)
             prefetch_l1(x, a1 + whole)
@@ -99,11 +147,11 @@ def dot_products(batch: Batch, here: Array, ahead: Array, scratch: Array) -> Lan
             z1 = multiply_add(load_first(x, x1 + whole, rest), w, z1)
             z2 = multiply_add(load_first(x, x2 + whole, rest), w, z2)
             z3 = multiply_add(load_first(x, x3 + whole, rest), w, z3)
-        store(scratch, r * lanes, z0)
-        store(scratch, (r + 1) * lanes, z1)
-        store(scratch, (r + 2) * lanes, z2)
-        store(scratch, (r + 3) * lanes, z3)
-    return totals(scratch)
+        store(partial_sums, r * lanes, z0)
+        store(partial_sums, (r + 1) * lanes, z1)
+        store(partial_sums, (r + 2) * lanes, z2)
+        store(partial_sums, (r + 3) * lanes, z3)
+    return totals(partial_sums)
 
 
 @inlined
@@ -129,72 +177,76 @@ def add_products(batch: Batch, here: Array, delta: Array, gradient: Array) -> No
 
 
 @inlined
-def _scratch(batch: Batch) -> tuple[Array, Array, Array, Array, Array, int]:
+def scratch(batch: Batch) -> tuple[Array, Array, Array, Array, Array, int]:
     """Room for g and for a block's partial sums, δ and places; and the place of a row of zeros,
     which stands for the rows that the last block lacks."""
     lanes = lanes_of(batch.x)
     padded = batch.features + lanes
     gradient = aligned_zeros(batch.weight, 2 * padded)
-    partial = aligned_zeros(batch.weight, lanes * lanes)
+    partial_sums = aligned_zeros(batch.weight, lanes * lanes)
     delta = aligned_zeros(batch.weight, lanes)
     here, ahead = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
-    return gradient, partial, delta, here, ahead, distance(batch.x, gradient, padded)
+    return gradient, partial_sums, delta, here, ahead, distance(batch.x, gradient, padded)
+
+
+@inlined
+def add_to(place: Place, index: int, number: float) -> None:
+    """place[index] ← place[index] + number."""
+    put(place, index, get(place, index) + number)
 
 
 @njit(nogil=True)
-def _sum_rows(
-    batch: Batch,
-    first: int,
-    last: int,
-    sums: Place,
-    row: int,
-    by_z: Place,
-    by_y: Place,
-    by_row: bool,
-) -> None:
-    """Write Σ δx, Σ δ, Σ c and N of the samples from `first` to `last` to sums[row], …"""
+def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None:
+    """Write Σ δx, Σ δ, Σ c and N of the samples from `first` to `last`, in float64, to sums[row], …"""
     lanes, features, stride = lanes_of(batch.x), batch.features, batch.stride
-    gradient, partial, delta, here, ahead, blank = _scratch(batch)
+    gradient, partial_sums, delta, here, ahead, blank = scratch(batch)
     ahead_by = max(8, AHEAD // (features * size_of(batch.x))) * stride
     b = get(batch.bias, 0)
-    cost_sum = delta_sum = count = load_first(batch.x, 0, 0)
-    for i in range(first, last, lanes):
-        rows = min(lanes, last - i)
-        for r in range(lanes):
-            here[r] = (i + r) * stride
-            ahead[r] = here[r] + ahead_by
-        for r in range(rows, lanes):
-            here[r] = blank
-        z = dot_products(batch, here, ahead, partial) + b
-        c, d, d_y = chain(z, load_first(batch.y, i, rows), batch.cross_entropy)
-        if batch.weighted:
-            s = load_first(batch.sample_weight, i, rows)
-            c, d, d_y, count = s * c, s * d, s * d_y, count + s
-        c, d = keep_first(c, rows), keep_first(d, rows)
-        cost_sum, delta_sum = cost_sum + c, delta_sum + d
-        store(delta, 0, d)
-        add_products(batch, here, delta, gradient)
-        if by_row:
-            store_first(by_z, i, d, rows)
-            store_first(by_y, i, d_y, rows)
-    for k in range(features):
-        put(sums, row + k, gradient[k])
-    put(sums, row + features, total(delta_sum))
-    put(sums, row + features + 1, total(cost_sum))
-    put(sums, row + features + 2, total(count) if batch.weighted else float(last - first))
+    nothing = load_first(batch.x, 0, 0)
+    for k in range(features + 3):
+        put(sums, row + k, 0.0)
+    for start in range(first, last, ROWS_IN_A_ROW):
+        end = min(last, start + ROWS_IN_A_ROW)
+        cost_sum = delta_sum = count = nothing
+        for i in range(start, end, lanes):
+            rows = min(lanes, end - i)
+            for r in range(lanes):
+                here[r] = (i + r) * stride
+                ahead[r] = here[r] + ahead_by
+            for r in range(rows, lanes):
+                here[r] = blank
+            z = dot_products(batch, here, ahead, partial_sums) + b
+            c, d, d_y = chain(z, load_first(batch.y, i, rows), batch.cross_entropy)
+            if batch.weighted:
+                s = load_first(batch.sample_weight, i, rows)
+                c, d, d_y, count = s * c, s * d, s * d_y, count + s
+            c, d = keep_first(c, rows), keep_first(d, rows)
+            cost_sum, delta_sum = cost_sum + c, delta_sum + d
+            store(delta, 0, d)
+            add_products(batch, here, delta, gradient)
+            if batch.by_row:
+                store_first(batch.by_z, i, d, rows)
+                store_first(batch.by_y, i, d_y, rows)
+        for k in range(features):
+            add_to(sums, row + k, gradient[k])
+            gradient[k] = 0
+        add_to(sums, row + features, total(delta_sum))
+        add_to(sums, row + features + 1, total(cost_sum))
+        add_to(sums, row + features + 2, total(count) if batch.weighted else end - start)
 
 
 @njit(nogil=True)
-def _descend(
-    batch: Batch, order: Array, samples: int, size: int, first: int, last: int, learning_rate: float
+def descend_batches(
+    batch: Batch, order: Array, size: int, first: int, last: int, learning_rate: float
 ) -> float:
     """Mini-batches one after another: w ← w − ν ∂C/∂w, in place; returns the sum of their costs."""
+    samples = len(order)
     lanes, features, stride = lanes_of(batch.x), batch.features, batch.stride
-    gradient, partial, delta, here, ahead, blank = _scratch(batch)
+    gradient, partial_sums, delta, here, ahead, blank = scratch(batch)
     y = aligned_zeros(batch.weight, lanes)
     s = aligned_zeros(batch.weight, lanes) + 1
     near = max(lanes, AHEAD // (features * size_of(batch.x)))
-    shuffled = len(order) > 0
+    shuffled = samples > 0
     rest = features % lanes
     whole = features - rest
     nothing = load_first(batch.x, 0, 0)
@@ -222,7 +274,7 @@ def _descend(
                     s[r] = get(batch.sample_weight, place)
             for r in range(rows, lanes):
                 here[r] = blank
-            z = dot_products(batch, here, ahead, partial) + b
+            z = dot_products(batch, here, ahead, partial_sums) + b
             c, d, _ = chain(z, load(y, 0), batch.cross_entropy)
             weights = keep_first(load(s, 0), rows)
             c, d = keep_first(weights * c, rows), keep_first(weights * d, rows)
@@ -246,164 +298,82 @@ def _descend(
     return costs
 
 
-# The machine code is kept on disk and found again by this file's date alone; the digest, which every
-# kernel mentions, makes it out of date when one of the other files has changed.
-_SOURCES = sha256(
-    b"".join(
-        Path(file).read_bytes() for file in (__file__, lane_formulas.__file__, vectors.__file__)
-    )
+# Compiled for one pair of dtypes. The machine code is kept on disk, found again by the date of this
+# file alone: the digest, which each of the functions mentions, tells when another file has changed.
+SOURCES = sha256(
+    b"".join(Path(file).read_bytes() for file in (vectors.__file__, lane_formulas.__file__))
 ).hexdigest()
 
 
-def _on_disk(decorate: Callable[..., Any], function: Callable[..., Any]) -> Any:
-    try:
-        return decorate(cache=True)(function)
-    except RuntimeError:  # nowhere to write: compiled anew in every process
-        return decorate()(function)
-
-
 @cache
-def step_kernel(x_dtype: str, y_dtype: str) -> Callable[..., None]:
-    """For one small batch: cost and gradients in one call."""
-    dtype, sources = _computed_in(x_dtype), _SOURCES
+def step_kernel(x_dtype: str, y_dtype: str) -> Callable[[Job, int, int, int], None]:
+    """A small batch in one call; the addresses are those of C, ∂C/∂w and ∂C/∂b."""
+    sources = SOURCES
 
-    def step(
-        x,
-        stride,
-        y,
-        sample_weight,
-        features,
-        weight,
-        bias,
-        cross_entropy,
-        samples,
-        by_z,
-        by_y,
-        cost,
-        grad_weight,
-        grad_bias,
-    ):
-        sources
-        batch = Batch(
-            pointer(x_dtype, x),
-            stride,
-            pointer(y_dtype, y),
-            pointer(y_dtype, sample_weight),
-            sample_weight != 0,
-            features,
-            pointer(dtype, weight),
-            pointer(dtype, bias),
-            cross_entropy != 0,
-        )
-        sums = np.empty(features + 3, dtype)
-        _sum_rows(
-            batch,
-            0,
-            samples,
-            pointer(dtype, sums.ctypes.data),
-            0,
-            pointer(dtype, by_z),
-            pointer(dtype, by_y),
-            by_z != 0,
-        )
+    def step(job: Job, cost: int, by_weight: int, by_bias: int) -> None:
+        sources  # noqa: B018
+        batch = batch_of(x_dtype, y_dtype, job)
+        features = batch.features
+        sums = np.empty(features + 3)
+        sum_rows(batch, 0, batch.samples, sums, 0)
         n = sums[features + 2]
         for k in range(features):
-            put(pointer(dtype, grad_weight), k, sums[k] / n)
-        put(pointer(dtype, grad_bias), 0, sums[features] / n)
-        put(pointer(dtype, cost), 0, sums[features + 1] / n)
+            put(pointer_like(batch.weight, by_weight), k, sums[k] / n)
+        put(pointer_like(batch.weight, by_bias), 0, sums[features] / n)
+        put(pointer_like(batch.weight, cost), 0, sums[features + 1] / n)
 
-    return njit(nogil=True, cache=True)(step)
-
-
-def _computed_in(x_dtype: str) -> str:
-    return "float64" if x_dtype == "float64" else "float32"
+    return _kept_on_disk(njit, step, nogil=True)
 
 
 @cache
-def team_kernel(x_dtype: str, y_dtype: str) -> Any:
-    dtype, sources = _computed_in(x_dtype), _SOURCES
+def chunks_kernel(x_dtype: str, y_dtype: str) -> int:
+    """The address of a native function that sums chunk after chunk until none is left, to be called
+    in several threads at once with the address of a job.
 
-    def work(address):
-        sources
+    There the sums' address, rows per chunk, the end and the first chunk that no thread has taken
+    follow the job's numbers.
+    """
+    sources = SOURCES
+
+    def work(address: Any) -> None:
+        sources  # noqa: B018
         job = carray(address, (15,))
-        x, stride, y, sample_weight, features, weight, bias, cross_entropy = (
-            job[0],
-            job[1],
-            job[2],
-            job[3],
-            job[4],
-            job[5],
-            job[6],
-            job[7],
-        )
-        samples, by_z, by_y, sums, chunk, chunks = (
-            job[8],
-            job[9],
-            job[10],
-            job[11],
-            job[12],
-            job[13],
-        )
-        batch = Batch(
-            pointer(x_dtype, x),
-            stride,
-            pointer(y_dtype, y),
-            pointer(y_dtype, sample_weight),
-            sample_weight != 0,
-            features,
-            pointer(dtype, weight),
-            pointer(dtype, bias),
-            cross_entropy != 0,
-        )
-        c = take(job, 14)
-        while c < chunks:
-            _sum_rows(
-                batch,
-                c * chunk,
-                min(samples, (c + 1) * chunk),
-                pointer(dtype, sums),
-                c * (features + 3),
-                pointer(dtype, by_z),
-                pointer(dtype, by_y),
-                by_z != 0,
-            )
+        batch = batch_of(x_dtype, y_dtype, job)
+        sums, chunk, end = pointer("float64", job[11]), job[12], job[13]
+        while True:
             c = take(job, 14)
+            if c >= end:
+                break
+            last = min(batch.samples, (c + 1) * chunk)
+            sum_rows(batch, c * chunk, last, sums, c * (batch.features + 3))
 
-    return cfunc(types.void(types.CPointer(types.int64)), cache=True)(work)
+    signature = types.void(types.CPointer(types.int64))
+    kernel = _kept_on_disk(partial(cfunc, signature), work)
+    _kept_alive.append(kernel)
+    return kernel.address  # type: ignore[no-any-return]
+
+
+_kept_alive: list[Any] = []
 
 
 @cache
-def descend_kernel(x_dtype: str, y_dtype: str) -> Callable[..., float]:
-    dtype, sources = _computed_in(x_dtype), _SOURCES
+def descent_kernel(x_dtype: str, y_dtype: str) -> Callable[..., float]:
+    """`descend_batches` for the samples from `first` to `last` of the order."""
+    sources = SOURCES
 
     def descend(
-        x,
-        stride,
-        y,
-        sample_weight,
-        features,
-        weight,
-        bias,
-        cross_entropy,
-        samples,
-        order,
-        size,
-        first,
-        last,
-        learning_rate,
-    ):
-        sources
-        batch = Batch(
-            pointer(x_dtype, x),
-            stride,
-            pointer(y_dtype, y),
-            pointer(y_dtype, sample_weight),
-            sample_weight != 0,
-            features,
-            pointer(dtype, weight),
-            pointer(dtype, bias),
-            cross_entropy != 0,
-        )
-        return _descend(batch, order, samples, size, first, last, learning_rate)
+        job: Job, order: Array, size: int, first: int, last: int, learning_rate: float
+    ) -> float:
+        sources  # noqa: B018
+        batch = batch_of(x_dtype, y_dtype, job)
+        costs: float = descend_batches(batch, order, size, first, last, learning_rate)
+        return costs
 
-    return njit(nogil=True, cache=True)(descend)
+    return _kept_on_disk(njit, descend, nogil=True)
+
+
+def _kept_on_disk(compiler: Any, function: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return compiler(cache=True, **options)(function)
+    except RuntimeError:  # there is nowhere to write: every process compiles anew
+        return compiler(**options)(function)

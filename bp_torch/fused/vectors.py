@@ -148,6 +148,16 @@ def pointer(typing: Any, dtype: types.StringLiteral, address: types.Integer) -> 
 
 
 @intrinsic
+def pointer_like(typing: Any, like: Pointer, address: types.Integer) -> Any:
+    """A pointer to numbers of the same dtype."""
+
+    def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[1], ir.IntType(8).as_pointer())
+
+    return signature(like, like, types.int64), emit
+
+
+@intrinsic
 def lanes_of(typing: Any, place: types.Type) -> Any:
     """How many numbers from there make a vector: 8 of float64, 16 of the others."""
     vector = _vector_of(place)
