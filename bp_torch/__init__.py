@@ -7,6 +7,7 @@ from bp_torch.backprop import Chain, LayerChain, backprop
 from bp_torch.compare import GradientMismatch, Report, assert_gradients, compare
 from bp_torch.formulas import cross_entropy_cost, quadratic_cost
 from bp_torch.functions import sigmoid
+from bp_torch.fused import fused_cost
 from bp_torch.modules import Layer, Network, Neuron
 from bp_torch.train.checkpoint import load
 
@@ -24,6 +25,7 @@ __all__ = [
     "backprop",
     "compare",
     "cross_entropy_cost",
+    "fused_cost",
     "load",
     "quadratic_cost",
     "sigmoid",

@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
     *("checks", "blocks", "formulas", "accurate", "functions", "modules", "backprop", "compare"),
-    "witnesses",
+    *("fused.vectors", "fused.lane_formulas", "fused.cpu_kernels", "fused.step", "fused.operator"),
+    *("fused.function", "fused.cpu", "fused.cuda", "fused", "witnesses"),
     *("train.data", "train.gradients", "train.config", "train.evaluate", "train.checkpoint"),
     *("train.descent", "train.monitor", "train.observer", "train.loop", "train.terminal"),
     *("__init__", "cli", "__main__"),
@@ -35,7 +36,7 @@ def imported_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bp_torch":
             inside = (node.module or "").removeprefix("bp_torch").removeprefix(".")
-            if inside in ("", "train"):  # from bp_torch import formulas
+            if inside in ("", "train", "fused"):  # from bp_torch import formulas
                 yield from (f"{inside}.{alias.name}".lstrip(".") for alias in node.names)
             else:
                 yield inside

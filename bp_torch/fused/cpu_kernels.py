@@ -113,40 +113,48 @@ def _batch_of(x_dtype: Any, y_dtype: Any, job: Any) -> Any:
 
 
 @inlined
-def dot_products(batch: Batch, here: Array, ahead: Array, partial_sums: Array) -> Lanes:
+def pre_activations(batch: Batch, here: Array, ahead: Array, partial_sums: Array) -> Lanes:
     """wᵀxᵣ for the rows that begin at here[r]; fetches those that begin at ahead[r]."""
+    z = load_first(batch.x, 0, 0)
+    for first in range(0, batch.features, FEATURES_IN_A_ROW):
+        count = min(FEATURES_IN_A_ROW, batch.features - first)
+        z = z + dot_products(batch, here, ahead, first, count, partial_sums)
+    return z
+
+
+@inlined
+def dot_products(
+    batch: Batch, here: Array, ahead: Array, first: int, count: int, partial_sums: Array
+) -> Lanes:
+    """The share of some of the features in it."""
     x, weight = batch.x, batch.weight
     lanes = lanes_of(x)
-    rest = batch.features % lanes
-    whole = batch.features - rest
-    nothing = load_first(x, 0, 0)
+    rest = count % lanes
+    end = first + count - rest
     for r in range(0, lanes, 4):
         x0, x1, x2, x3 = here[r], here[r + 1], here[r + 2], here[r + 3]
         a0, a1, a2, a3 = ahead[r], ahead[r + 1], ahead[r + 2], ahead[r + 3]
-        z0 = z1 = z2 = z3 = nothing
-        for start in range(0, whole, FEATURES_IN_A_ROW):
-            s0 = s1 = s2 = s3 = nothing
-            for d in range(start, min(whole, start + FEATURES_IN_A_ROW), lanes):
-                prefetch_l1(x, a0 + d)
-                prefetch_l1(x, a1 + d)
-                prefetch_l1(x, a2 + d)
-                prefetch_l1(x, a3 + d)
-                w = load(weight, d)
-                s0 = multiply_add(load(x, x0 + d), w, s0)
-                s1 = multiply_add(load(x, x1 + d), w, s1)
-                s2 = multiply_add(load(x, x2 + d), w, s2)
-                s3 = multiply_add(load(x, x3 + d), w, s3)
-            z0, z1, z2, z3 = z0 + s0, z1 + s1, z2 + s2, z3 + s3
+        z0 = z1 = z2 = z3 = load_first(x, 0, 0)
+        for d in range(first, end, lanes):
+            prefetch_l1(x, a0 + d)
+            prefetch_l1(x, a1 + d)
+            prefetch_l1(x, a2 + d)
+            prefetch_l1(x, a3 + d)
+            w = load(weight, d)
+            z0 = multiply_add(load(x, x0 + d), w, z0)
+            z1 = multiply_add(load(x, x1 + d), w, z1)
+            z2 = multiply_add(load(x, x2 + d), w, z2)
+            z3 = multiply_add(load(x, x3 + d), w, z3)
         if rest:
-            prefetch_l1(x, a0 + whole)
-            prefetch_l1(x, a1 + whole)
-            prefetch_l1(x, a2 + whole)
-            prefetch_l1(x, a3 + whole)
-            w = load_first(weight, whole, rest)
-            z0 = multiply_add(load_first(x, x0 + whole, rest), w, z0)
-            z1 = multiply_add(load_first(x, x1 + whole, rest), w, z1)
-            z2 = multiply_add(load_first(x, x2 + whole, rest), w, z2)
-            z3 = multiply_add(load_first(x, x3 + whole, rest), w, z3)
+            prefetch_l1(x, a0 + end)
+            prefetch_l1(x, a1 + end)
+            prefetch_l1(x, a2 + end)
+            prefetch_l1(x, a3 + end)
+            w = load_first(weight, end, rest)
+            z0 = multiply_add(load_first(x, x0 + end, rest), w, z0)
+            z1 = multiply_add(load_first(x, x1 + end, rest), w, z1)
+            z2 = multiply_add(load_first(x, x2 + end, rest), w, z2)
+            z3 = multiply_add(load_first(x, x3 + end, rest), w, z3)
         store(partial_sums, r * lanes, z0)
         store(partial_sums, (r + 1) * lanes, z1)
         store(partial_sums, (r + 2) * lanes, z2)
@@ -197,7 +205,7 @@ def add_to(place: Place, index: int, number: float) -> None:
 
 @njit(nogil=True)
 def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None:
-    """Write Σ δx, Σ δ, Σ c and N of the samples from `first` to `last`, in float64, to sums[row], …"""
+    """Σ δx, Σ δ, Σ c and N of the samples from `first` to `last`, to sums[row], … in float64."""
     lanes, features, stride = lanes_of(batch.x), batch.features, batch.stride
     gradient, partial_sums, delta, here, ahead, blank = scratch(batch)
     ahead_by = max(8, AHEAD // (features * size_of(batch.x))) * stride
@@ -215,7 +223,7 @@ def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None
                 ahead[r] = here[r] + ahead_by
             for r in range(rows, lanes):
                 here[r] = blank
-            z = dot_products(batch, here, ahead, partial_sums) + b
+            z = pre_activations(batch, here, ahead, partial_sums) + b
             c, d, d_y = chain(z, load_first(batch.y, i, rows), batch.cross_entropy)
             if batch.weighted:
                 s = load_first(batch.sample_weight, i, rows)
@@ -274,7 +282,7 @@ def descend_batches(
                     s[r] = get(batch.sample_weight, place)
             for r in range(rows, lanes):
                 here[r] = blank
-            z = dot_products(batch, here, ahead, partial_sums) + b
+            z = pre_activations(batch, here, ahead, partial_sums) + b
             c, d, _ = chain(z, load(y, 0), batch.cross_entropy)
             weights = keep_first(load(s, 0), rows)
             c, d = keep_first(weights * c, rows), keep_first(weights * d, rows)
@@ -350,7 +358,7 @@ def chunks_kernel(x_dtype: str, y_dtype: str) -> int:
     signature = types.void(types.CPointer(types.int64))
     kernel = _kept_on_disk(partial(cfunc, signature), work)
     _kept_alive.append(kernel)
-    return kernel.address  # type: ignore[no-any-return]
+    return kernel.address
 
 
 _kept_alive: list[Any] = []

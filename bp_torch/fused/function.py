@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
+from bp_torch import checks
 from bp_torch.fused.operator import row_gradients
 from bp_torch.fused.step import cost_and_gradients, cost_gradients_and_rows
 
@@ -39,6 +40,8 @@ def fused_cost(
     """
     if sample_weight is not None and sample_weight.requires_grad:
         raise ValueError("sample_weight has no gradient here; pass sample_weight.detach()")
+    checks.require_floating("x", x)
+    checks.require_floating("y", y)
     by_row = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
     if torch.compiler.is_compiling():
         value: Tensor = torch.ops.bp_torch.fused_step(
@@ -84,7 +87,7 @@ class FusedCost(Function):
         if upstream is None:
             return tuple(gradients)
         gradients[2:4] = by_weight * upstream, by_bias * upstream
-        depends_on = (weight, bias)
+        depends_on: tuple[Tensor, ...] = (weight, bias)
         if row_wise:
             rows, x, y = row_wise
             gradients[:2] = row_gradients(upstream, rows, weight, x.dtype, y.dtype)

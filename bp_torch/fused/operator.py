@@ -1,4 +1,4 @@
-"""The fused step as an operator of torch, since torch.compile and torch.export cannot look inside it.
+"""The fused step as an operator of torch, for torch.compile and torch.export cannot look inside.
 
 Nothing else comes this way: through torch's dispatcher takes longer than a small step.
 """

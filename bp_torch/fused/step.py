@@ -1,6 +1,7 @@
 """The fused step's front door: what is passed is held against what fits, and sent to its device."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,6 +24,8 @@ WIDE = {
 Step = tuple[Tensor, Tensor, Tensor]
 """C, ∂C/∂w and ∂C/∂b."""
 
+_LEAST_WIDTH = 64  # narrower rows count as this many numbers: a row has a price of its own
+
 
 def cost_and_gradients(
     x: Tensor,
@@ -39,7 +42,7 @@ def cost_and_gradients(
         ∂C/∂w = 1/N Σᵢ sᵢ δᵢ xᵢ ,   ∂C/∂b = 1/N Σᵢ sᵢ δᵢ ,   δ = ∂c/∂z
 
     c is ½(ŷ − y)² or the cross-entropy. Both are computed from z: σ′ as by
-    `sigmoid(z, "accurate")`, the cross-entropy as ln(1 + e^{−|z|}) + |z| (y or 1 − y). So nothing is
+    `sigmoid(z, "accurate")`, the cross-entropy as ln(1 + e^{−|z|}) + |z| (y or 1 − y). Nothing is
     lost where ŷ rounds to 1, and the bounds of `cross_entropy_cost` are not needed.
 
     Args:
@@ -63,7 +66,7 @@ def cost_and_gradients(
     if torch.compiler.is_compiling():  # see operator.py
         with torch.no_grad():
             results = torch.ops.bp_torch.fused_step(x, y, weight, bias, cost, sample_weight, False)
-        return results[:3]  # type: ignore[no-any-return]
+        return results[:3]
     return _step(x, y, weight, bias, cost, sample_weight, None)
 
 
@@ -90,7 +93,7 @@ def _step(
     cost_and_prime(cost)  # an unknown one is refused here
     cross_entropy = cost == "cross-entropy"
     if _fits_as_it_is(x, y, weight, bias, sample_weight):
-        return _backend(x).step(x, y, weight, bias, cross_entropy, sample_weight, rows)  # type: ignore[no-any-return]
+        return _backend(x).step(x, y, weight, bias, cross_entropy, sample_weight, rows)
     require_fit(x, y, weight, bias, sample_weight)
     with torch.no_grad():
         w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
@@ -139,11 +142,17 @@ def sgd_epoch(
     _require_order(order, x)
     if batch_size < 1:
         raise ValueError(f"batch size must be at least 1 (samples per step), got {batch_size}")
+    if not math.isfinite(learning_rate):
+        raise ValueError(f"learning rate must be a finite number, got {learning_rate}")
+    backend = _backend(x)
     with torch.no_grad():
-        # A weight in 16 bits would lose small updates: rounded once, at the end.
+        # In float32 where they have 16 bits, which lose small updates; rounded once, at the end.
         w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
         s = sample_weight if sample_weight is None else sample_weight.contiguous()
-        value = _backend(x).sgd_epoch(
+        # A large batch keeps all of the device busy by itself.
+        large = batch_size * max(x.shape[1], _LEAST_WIDTH) > backend.LARGEST_BATCH
+        epoch = _epoch_of_steps if large else backend.sgd_epoch
+        value: Tensor = epoch(
             x, y.contiguous(), w, b, learning_rate, batch_size, order, cost == "cross-entropy", s
         )
         for parameter, updated in ((weight, w), (bias, b)):
@@ -151,13 +160,37 @@ def sgd_epoch(
                 torch.autograd.graph.increment_version(parameter)
             else:
                 parameter.copy_(updated)
-    return value  # type: ignore[no-any-return]
+    return value
+
+
+def _epoch_of_steps(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    learning_rate: float,
+    batch_size: int,
+    order: Tensor | None,
+    cross_entropy: bool,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    step = _backend(x).step
+    everything: Sequence[Any] = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
+    batches = everything if order is None else order.split(batch_size)
+    costs = []
+    for chosen in batches:
+        s = None if sample_weight is None else sample_weight[chosen]
+        value, by_weight, by_bias = step(x[chosen], y[chosen], weight, bias, cross_entropy, s, None)
+        weight -= learning_rate * by_weight
+        bias -= learning_rate * by_bias
+        costs.append(value)
+    return torch.stack(costs).mean()
 
 
 def _fits_as_it_is(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, sample_weight: Tensor | None
 ) -> bool:
-    """Whether there is nothing to convert and nothing to complain of; quickly, for small batches."""
+    """Whether there is nothing to convert and nothing to refuse; quickly, for small batches."""
     try:
         samples, features = x.shape
         dtype, device = x.dtype, x.device
@@ -198,7 +231,7 @@ def require_fit(
         raise TypeError(f"x must be {_any_of(WIDE)}, got {x.dtype}; convert it, as in x.float()")
     if x.device.type not in ("cpu", "cuda"):
         raise ValueError(
-            f"x must be on a CPU or a CUDA device, got {x.device}; move it, as in x.cpu()"
+            f"x must be on a CPU or CUDA device, got {x.device}; move it, as in x.cpu()"
         )
     if x.shape[1] > 1 and x.stride(1) != 1:
         raise ValueError(

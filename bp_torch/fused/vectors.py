@@ -1,8 +1,8 @@
 """Vectors of 64 bytes for Numba: a register of AVX-512, two of AVX2, four of NEON.
 
 A loop over numbers is fast where LLVM vectorises it, and that it does not do for an address with an
-offset, for short rows, for bfloat16, or with more than 256 bits. Here a vector is a value, so that a
-kernel says what it means, and one formula serves float32 and float64:
+offset, for short rows, for bfloat16, or with more than 256 bits. Here a vector is a value: a kernel
+says what it means, and one formula serves float32 and float64.
 
     load(x, i)            the 16 float32 (or 8 float64) at x[i], x[i + 1], …
     a + b, 1.0 / a        lane by lane; a number stands for a vector of it
