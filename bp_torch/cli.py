@@ -40,9 +40,10 @@ def train(
     gradient: Annotated[
         str,
         typer.Option(
-            help="manual: custom Function; autograd: torch's own; chain: chain rule by hand."
+            help="fused: one pass; manual: custom Function; autograd: torch's; chain: chain rule.",
+            show_default="fused for one neuron, manual for a network",
         ),
-    ] = "manual",
+    ] = "auto",
     derivative: Annotated[
         str,
         typer.Option(help="textbook: ŷ(1 − ŷ); accurate: right also where ŷ rounds to 1."),

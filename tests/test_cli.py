@@ -1,4 +1,5 @@
 import itertools
+import re
 import json
 import os
 import signal
@@ -35,14 +36,15 @@ def run(monkeypatch, capsys, tmp_path):
 def test_train_ends_with_a_table_and_a_run(run, tmp_path):
     status, out, err = run("train", "--epochs", "30")
     assert (status, err) == (0, "")
-    assert "0 ULP, 0 absolute" in out
+    assert "gradient fused\n" in out
+    assert re.search(r"in 30 steps:\n  \d+ ULP, \d.\d+e-0[89] absolute\n", out)
     assert "model        runs/breast-cancer-1/model.safetensors" in out
     assert "--logdir runs" in out
     assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
     assert isinstance(bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors"), bp.Neuron)
 
 
-@pytest.mark.parametrize("gradient", ["manual", "chain"])
+@pytest.mark.parametrize("gradient", ["manual", "chain", "fused"])
 def test_train_with_the_accurate_form_says_so_and_saves_it(run, tmp_path, gradient):
     status, out, _ = run(
         "train", "--derivative", "accurate", "--gradient", gradient, "--epochs", "3"
@@ -112,11 +114,11 @@ def test_an_existing_run_is_left_as_it_is(run, tmp_path):
 
 def test_a_run_that_diverges_says_when_and_what_to_try(run, monkeypatch):
     def nan_at_step_7(*arguments):
-        cost, gradients = manual(*arguments)
+        cost, gradients = fused(*arguments)
         return cost * (torch.nan if next(steps) == 7 else 1), gradients
 
-    manual, steps = GRADIENTS["manual"], itertools.count()
-    monkeypatch.setitem(GRADIENTS, "manual", nan_at_step_7)
+    fused, steps = GRADIENTS["fused"], itertools.count()
+    monkeypatch.setitem(GRADIENTS, "fused", nan_at_step_7)
     status, out, err = run("train", "--learning-rate", "50")
     assert (status, out) == (1, "")
     assert err == (

@@ -1,24 +1,23 @@
 """The fused step on a CUDA device, in Triton.
 
-A program takes a chunk of the rows, a tile of them at a time, which stays in registers between its
-two uses:
+A program takes one chunk of the rows, tile by tile; a tile stays in registers between its two uses:
 
-    zᵣ = wᵀxᵣ + b         over the tile's rows
-    cᵣ, δᵣ = ∂cᵣ/∂zᵣ      one row of the tile each
-    G ← G + δᵣ xᵣ         one accumulator for each number of the tile; rows are added at the end
+    zᵣ = wᵀxᵣ + b         for each row r of the tile
+    cᵣ, δᵣ = ∂cᵣ/∂zᵣ
+    G ← G + δᵣ xᵣ         a sum for each place in the tile; its rows are added after the last tile
 
-Chunks are cut by N and D alone, each writes its sums to a place of its own, and a second, small
-kernel adds them in their order in float64: the same bits on every run. A batch of one tile needs one
-launch. A row of more than `ONE_PASS` features does not fit into registers: x is then read twice.
+Chunks are cut by N and D alone, each writes its sums to a place of its own, and a second kernel
+adds them in float64 in their order: the same bits on every run. Where one tile holds the batch
+there is no second kernel. More than `ONE_PASS` features do not fit: x is then read twice.
 
-`sgd_epoch` leaves small batches to a single program that keeps the weights in registers from step
-to step, since what a small step costs is its launch. For the same reason `step` keeps no CUDA graph
-of its own: results would have to be copied out of each replay, by as many launches as it saves. It
-can be captured in the caller's graph: it neither waits for the device nor reads from it.
+What a small step costs is its launch. So `sgd_epoch` leaves small batches to a single program that
+keeps the weights in registers from step to step. `step` keeps no CUDA graph of its own, since
+results would have to be copied out of each replay; it neither waits for the device nor reads from
+it, and can be captured in a graph of the caller's.
 """
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from contextlib import nullcontext
+from math import gcd
 
 import torch
 import triton
@@ -33,7 +32,6 @@ CHUNKS = 1024  # at most: some 8 for each multiprocessor of a large device; …
 FEWEST_CHUNKS = 128  # … but no more than 1% of the memory of x has room for, unless these have not
 SMALL_BATCH = 2**18  # numbers of x in a batch, up to which one program is given a whole epoch
 STEPS_PER_LAUNCH = 2**14  # lest one launch keep the device, and Ctrl-C, waiting for long
-FUSED = {"enable_fp_fusion": True}  # a product and a sum round once; Triton 3.9 warns if not told
 
 
 @triton.jit
@@ -41,7 +39,7 @@ def _power_of_two(k, double: tl.constexpr):
     """2^k of integers k, by its bits."""
     if double:
         return ((k.to(tl.int64) + 1023) << 52).to(tl.float64, bitcast=True)
-    else:
+    else:  # without it, both would be compiled
         return ((k + 127) << 23).to(tl.float32, bitcast=True)
 
 
@@ -99,12 +97,14 @@ def _chain(z, y, cross_entropy: tl.constexpr):
 
 
 @triton.jit
-def _places(order, i, present):
-    """The rows of x that come i-th."""
-    places = i.to(tl.int64)
+def _rows(order, sample_weight, i, present, wide: tl.constexpr):
+    """Where in x the rows are that come i-th, and their s; 0 where there is none."""
+    places, s = i.to(tl.int64), present.to(wide)
     if order is not None:
         places = tl.load(order + places, mask=present, other=0)
-    return places
+    if sample_weight is not None:
+        s = tl.load(sample_weight + places, mask=present, other=0.0).to(wide)
+    return places, s
 
 
 @triton.jit
@@ -115,21 +115,11 @@ def _features(x, stride, places, present, columns, used, wide: tl.constexpr):
 
 
 @triton.jit
-def _weights(sample_weight, places, present, wide: tl.constexpr):
-    """s of each row; 0 where there is none."""
-    s = present.to(wide)
-    if sample_weight is not None:
-        s = tl.load(sample_weight + places, mask=present, other=0.0).to(wide)
-    return s
-
-
-@triton.jit
-def _samples(z, y, sample_weight, places, present, cross_entropy: tl.constexpr):
-    """s c, s δ, s ∂c/∂y and s of each row; the first two are 0 where there is none."""
+def _samples(z, y, s, places, present, cross_entropy: tl.constexpr):
+    """s c, s δ and s ∂c/∂y of each row; the first two are 0 where there is none."""
     target = tl.load(y + places, mask=present, other=0.0).to(z.dtype)
     c, d, d_y = _chain(z, target, cross_entropy)
-    s = _weights(sample_weight, places, present, z.dtype)
-    return tl.where(present, s * c, 0.0), tl.where(present, s * d, 0.0), s * d_y, s
+    return tl.where(present, s * c, 0.0), tl.where(present, s * d, 0.0), s * d_y
 
 
 @triton.jit
@@ -150,18 +140,17 @@ def _sums(
     for start in range(first, last, block_rows):
         i = start + tl.arange(0, block_rows)
         present = i < last
-        places = _places(order, i, present)
+        places, s = _rows(order, sample_weight, i, present, wide)
         tile = _features(x, stride, places, present, columns, used, wide)
         if by_c is None:
             z = tl.sum(tile * w[None, :], axis=1) + b
-            c, d, d_y, s = _samples(z, y, sample_weight, places, present, cross_entropy)
+            c, d, d_y = _samples(z, y, s, places, present, cross_entropy)
             if by_z is not None:
                 tl.store(by_z + i, d, mask=present)
                 tl.store(by_y + i, d_y, mask=present)
         else:
             c = tl.load(by_c + i, mask=present, other=0.0)
             d = tl.load(by_z + i, mask=present, other=0.0)
-            s = _weights(sample_weight, places, present, wide)
         products += d[:, None] * tile
         c_sum += c
         d_sum += d
@@ -172,10 +161,11 @@ def _sums(
 @triton.jit(do_not_specialize=["samples", "chunk"])
 def _sum_chunk(
     x, stride, y, sample_weight, order, weight, bias, by_c, by_z, by_y, sums, cost, grad_weight,
-    grad_bias, samples, features, chunk, cross_entropy: tl.constexpr, block_rows: tl.constexpr,
-    block_d: tl.constexpr,
+    grad_bias, samples, features, chunk, cross_entropy: tl.constexpr, unit: tl.constexpr,
+    block_rows: tl.constexpr, block_d: tl.constexpr,
 ):  # fmt: skip
     """Write a chunk's sums to its row of `sums`; where there is none, the means to their places."""
+    stride, features = stride * unit, features * unit
     first = tl.program_id(0).to(tl.int64) * chunk
     last = tl.minimum(first + chunk, samples)
     columns = tl.program_id(1) * block_d + tl.arange(0, block_d)
@@ -199,13 +189,15 @@ def _sum_chunk(
 @triton.jit(do_not_specialize=["samples"])
 def _row_by_row(
     x, stride, y, sample_weight, order, weight, bias, by_c, by_z, by_y, samples, features,
-    cross_entropy: tl.constexpr, block_rows: tl.constexpr, block_d: tl.constexpr,
+    cross_entropy: tl.constexpr, unit: tl.constexpr, block_rows: tl.constexpr,
+    block_d: tl.constexpr,
 ):  # fmt: skip
     """The first of two passes: s c, s δ and s ∂c/∂y of one tile's rows."""
+    stride, features = stride * unit, features * unit
     i = tl.program_id(0).to(tl.int64) * block_rows + tl.arange(0, block_rows)
     present = i < samples
-    places = _places(order, i, present)
     wide: tl.constexpr = weight.dtype.element_ty
+    places, s = _rows(order, sample_weight, i, present, wide)
     products = tl.zeros([block_rows, block_d], wide)
     for first in range(0, features, block_d):
         columns = first + tl.arange(0, block_d)
@@ -213,7 +205,7 @@ def _row_by_row(
         w = tl.load(weight + columns, mask=used, other=0.0)
         products += _features(x, stride, places, present, columns, used, wide) * w[None, :]
     z = tl.sum(products, axis=1) + tl.load(bias)
-    c, d, d_y, _ = _samples(z, y, sample_weight, places, present, cross_entropy)
+    c, d, d_y = _samples(z, y, s, places, present, cross_entropy)
     tl.store(by_c + i, c, mask=present)
     tl.store(by_z + i, d, mask=present)
     if by_y is not None:
@@ -243,9 +235,11 @@ def _add_chunks(
 @triton.jit(do_not_specialize=["first", "last", "batch_size"])
 def _descend(
     x, stride, y, sample_weight, order, weight, bias, learning_rate, costs, first, last, batch_size,
-    features, cross_entropy: tl.constexpr, block_rows: tl.constexpr, block_d: tl.constexpr,
+    features, cross_entropy: tl.constexpr, unit: tl.constexpr, block_rows: tl.constexpr,
+    block_d: tl.constexpr,
 ):  # fmt: skip
     """Mini-batches one after another: w ← w − ν ∂C/∂w, in place; adds their costs to `costs`."""
+    stride, features = stride * unit, features * unit
     columns = tl.arange(0, block_d)
     used = columns < features
     w, b = tl.load(weight + columns, mask=used, other=0.0), tl.load(bias)
@@ -277,32 +271,27 @@ def step(
     weight and bias in the dtype to compute in. rows: see `cost_gradients_and_rows`. order: as for
     `sgd_epoch`, not together with rows."""
     samples, features = (len(x) if order is None else len(order)), x.shape[1]
-    cost, by_weight, by_bias = (torch.empty_like(like) for like in (bias, weight, bias))
-    by_z, by_y = (None, None) if rows is None else rows.unbind()
-    by_c = sums = None
-    tile = _tile(samples, features, weight)
+    results = torch.empty_like(bias), torch.empty_like(weight), torch.empty_like(bias)
+    tile = _tile(x, samples, weight)
     chunk = _chunk(x, samples, tile["block_rows"], weight.itemsize)
     chunks = triton.cdiv(samples, chunk)
-    if chunks > 1:
-        sums = weight.new_empty((chunks, features + 3))
-    if features > ONE_PASS:
-        by_c = weight.new_empty(samples)
-        by_z = torch.empty_like(by_c) if by_z is None else by_z
-    batch = x, x.stride(0), y, sample_weight, order, weight, bias, by_c, by_z, by_y
-    with _on_device_of(x):
-        if features > ONE_PASS:
-            _row_by_row[(triton.cdiv(samples, tile["block_rows"]),)](
-                *batch, samples, features, cross_entropy, **tile
-            )
-        results = cost, by_weight, by_bias
-        _sum_chunk[(chunks, triton.cdiv(features, tile["block_d"]))](
-            *batch, sums, *results, samples, features, chunk, cross_entropy, **tile
-        )
+    sums = weight.new_empty((chunks, features + 3)) if chunks > 1 else None
+    by_z, by_y = (None, None) if rows is None else rows.unbind()
+    by_c = weight.new_empty(samples) if features > ONE_PASS else None
+    if by_c is not None and by_z is None:
+        by_z = torch.empty_like(by_c)
+    units = features // tile["unit"]
+    batch = x, x.stride(0) // tile["unit"], y, sample_weight, order, weight, bias, by_c, by_z, by_y
+    with torch.cuda.device_of(x) if x.is_cuda else nullcontext():  # where Triton launches
+        if by_c is not None:
+            tiles = triton.cdiv(samples, tile["block_rows"])
+            _row_by_row[(tiles,)](*batch, samples, units, cross_entropy, **tile)
+        grid = chunks, triton.cdiv(features, tile["block_d"])
+        _sum_chunk[grid](*batch, sums, *results, samples, units, chunk, cross_entropy, **tile)
         if sums is not None:
-            _add_chunks[(triton.cdiv(features + 2, 32),)](
-                sums, *results, chunks, features, 64, 32, **FUSED
-            )
-    return cost, by_weight, by_bias
+            parts = triton.cdiv(features + 2, 32)
+            _add_chunks[(parts,)](sums, *results, chunks, features, 64, 32, enable_fp_fusion=True)
+    return results
 
 
 def sgd_epoch(
@@ -322,35 +311,40 @@ def sgd_epoch(
     size = min(batch_size, samples)
     costs = weight.new_zeros((), dtype=torch.float64)
     if features <= ONE_PASS and size * features <= SMALL_BATCH:
+        tile = _tile(x, size, weight)
         rate = torch.full_like(costs, learning_rate)  # a number would go as float32
-        batch = x, x.stride(0), y, sample_weight, order, weight, bias, rate, costs
-        tile = _tile(size, features, weight)
-        with _on_device_of(x):
+        stride, units = x.stride(0) // tile["unit"], features // tile["unit"]
+        batch = x, stride, y, sample_weight, order, weight, bias, rate, costs
+        with torch.cuda.device_of(x) if x.is_cuda else nullcontext():
             for first in range(0, samples, STEPS_PER_LAUNCH * size):
                 last = min(samples, first + STEPS_PER_LAUNCH * size)
-                _descend[(1,)](*batch, first, last, size, features, cross_entropy, **tile)
+                _descend[(1,)](*batch, first, last, size, units, cross_entropy, **tile)
     else:
         for first in range(0, samples, size):
-            now = slice(first, first + size)
-            if order is None:
-                s = None if sample_weight is None else sample_weight[now]
-                result = step(x[now], y[now], weight, bias, cross_entropy, s, None)
-            else:
-                result = step(x, y, weight, bias, cross_entropy, sample_weight, None, order[now])
-            for total, term, factor in zip(
-                (costs, weight, bias), result, (1, -learning_rate, -learning_rate), strict=True
-            ):
-                total.add_(term, alpha=factor)
+            now, every = slice(first, first + size), slice(None)
+            here, rows = (now, None) if order is None else (every, order[now])
+            s = sample_weight if sample_weight is None else sample_weight[here]
+            cost, *by = step(x[here], y[here], weight, bias, cross_entropy, s, None, rows)
+            costs += cost
+            weight.sub_(by[0], alpha=learning_rate)
+            bias.sub_(by[1], alpha=learning_rate)
     return (costs / triton.cdiv(samples, size)).to(bias.dtype)
 
 
-def _tile(samples: int, features: int, weight: Tensor) -> dict[str, int]:
-    """How much of x is worked on at a time, in how many warps: 64 bytes in each thread."""
+def _tile(x: Tensor, samples: int, weight: Tensor) -> dict[str, int]:
+    """How much of x is worked on at a time, in how many warps: 64 bytes in each thread.
+
+    unit: what strides and features are multiples of, for the compiler to see, so that numbers that
+    lie together are loaded together.
+    """
+    features, size = x.shape[1], weight.itemsize
     block_d = triton.next_power_of_2(features) if features <= ONE_PASS else SEGMENT
-    most = min(TILE_ROWS, TILE_BYTES // (weight.itemsize * block_d), samples)
+    most = max(1, min(TILE_ROWS, TILE_BYTES // (size * block_d), samples))
     block_rows = triton.next_power_of_2(most)
-    warps = max(1, block_rows * block_d * weight.itemsize // 2048, block_rows // 128)
-    return {"block_rows": block_rows, "block_d": block_d, "num_warps": min(8, warps), **FUSED}
+    warps = max(1, min(8, max(block_rows * block_d * size // 2048, block_rows // 128)))
+    unit = gcd(x.stride(0), features, 16)
+    tile = {"unit": unit, "block_rows": block_rows, "block_d": block_d, "num_warps": warps}
+    return {**tile, "enable_fp_fusion": True}  # Triton 3.9 warns if not told
 
 
 def _chunk(x: Tensor, samples: int, block_rows: int, itemsize: int) -> int:
@@ -360,8 +354,3 @@ def _chunk(x: Tensor, samples: int, block_rows: int, itemsize: int) -> int:
     fewest = FEWEST_CHUNKS if features <= ONE_PASS else 1
     chunks = max(fewest, min(CHUNKS, within_1_percent))
     return int(block_rows * triton.cdiv(samples, block_rows * chunks))
-
-
-def _on_device_of(x: Tensor) -> AbstractContextManager[Any]:
-    """Triton launches on the current device; on a CPU there is its interpreter."""
-    return torch.cuda.device_of(x) if x.is_cuda else nullcontext()

@@ -21,7 +21,8 @@ class Config:
     layers: tuple[int, ...] = ()
     """Neurons in each hidden layer; none: the outputs see the features directly."""
     cost: str = "quadratic"
-    gradient: str = "manual"
+    gradient: str = "auto"
+    """A name in `GRADIENTS`; "auto": fused for one neuron, manual for a network."""
     derivative: str = "textbook"
     """The form of σ′ in the model: "textbook" or "accurate"."""
     epochs: int = 300
@@ -45,7 +46,7 @@ class Config:
     def __post_init__(self) -> None:
         _one_of("data set", self.dataset, DATASETS)
         _one_of("cost", self.cost, COSTS)
-        _one_of("gradient", self.gradient, GRADIENTS)
+        _one_of("gradient", self.gradient, ("auto", *GRADIENTS))
         _one_of("derivative", self.derivative, DERIVATIVES)
         if self.gradient == "autograd" and self.derivative != "textbook":
             raise ValueError(

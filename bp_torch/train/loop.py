@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from bp_torch.train.config import Config, resolve_device
 from bp_torch.train.data import Dataset, Split, Standardisation, load_dataset, split
 from bp_torch.train.descent import DivergedError, descend
 from bp_torch.train.evaluate import Score, evaluate
+from bp_torch.train.gradients import default_gradient, require_one_neuron
 from bp_torch.train.observer import Difference, Observer, Progress
 
 
@@ -55,6 +56,7 @@ def train(config: Config, *, watch: Callable[[Progress], None] = lambda progress
     standardise = Standardisation.of(raw.x_train)
     generator = torch.Generator().manual_seed(config.seed)
     module = build(config, dataset, generator)
+    config = _with_gradient(config, module)
     data = _prepare(raw, standardise, module)
     directory = create_run_folder(config)
 
@@ -100,6 +102,14 @@ def train(config: Config, *, watch: Callable[[Progress], None] = lambda progress
         seconds=seconds,
         interrupted=interrupted,
     )
+
+
+def _with_gradient(config: Config, module: Model) -> Config:
+    if config.gradient == "fused":
+        require_one_neuron(module)
+    if config.gradient == "auto":
+        return replace(config, gradient=default_gradient(module))
+    return config
 
 
 def build(config: Config, dataset: Dataset, generator: torch.Generator) -> Model:

@@ -9,7 +9,10 @@ from bp_torch.train.config import Config, resolve_device
     [
         ({"dataset": "iris"}, "data set must be one of breast-cancer, digits; got 'iris'"),
         ({"cost": "hinge"}, "cost must be one of quadratic, cross-entropy; got 'hinge'"),
-        ({"gradient": "magic"}, "gradient must be one of manual, autograd, chain; got 'magic'"),
+        (
+            {"gradient": "magic"},
+            "gradient must be one of auto, manual, autograd, chain, fused; got 'magic'",
+        ),
         ({"derivative": "exact"}, "derivative must be one of textbook, accurate; got 'exact'"),
         ({"gradient": "autograd", "derivative": "accurate"}, "has no 'accurate' form; choose"),
         ({"dtype": "int8"}, "dtype must be one of float64, float32, .*; got 'int8'"),

@@ -42,7 +42,7 @@ def test_a_network_learns_the_digits(tmp_path):
 
 @pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
 def test_the_manual_gradient_is_autograds_to_the_bit_in_every_step_checked(tmp_path, cost):
-    result = train(tmp_path, cost=cost, epochs=20, check_every=1)
+    result = train(tmp_path, cost=cost, gradient="manual", epochs=20, check_every=1)
     assert result.difference.steps == result.steps == 20 * 15
     assert result.difference.max_ulp == FUNCTION_ULP[torch.float32]
     assert result.difference.max_abs == 0
@@ -63,8 +63,38 @@ def test_a_wrong_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
         return upstream * y_hat
 
     monkeypatch.setattr(formulas, "sigmoid_backward", without_one_factor)
-    result = train(tmp_path, epochs=1)
+    result = train(tmp_path, gradient="manual", epochs=1)
     assert result.difference.max_ulp > 1e6
+
+
+def test_fused_is_the_default_for_one_neuron_and_learns_the_same(tmp_path):
+    default = train(tmp_path, dtype="float64", epochs=20, check_every=1)
+    manual = train(tmp_path, dtype="float64", epochs=20, gradient="manual")
+    assert (default.config.gradient, manual.config.gradient) == ("fused", "manual")
+    assert default.difference.steps == default.steps
+    assert 0 < default.difference.max_abs < 1e-15
+    assert default.test == manual.test
+    weights = [bp.load(result.model).weight for result in (default, manual)]
+    torch.testing.assert_close(*weights, rtol=1e-9, atol=0)
+
+
+def test_a_network_has_manual_for_its_default_and_refuses_fused(tmp_path):
+    assert train(tmp_path, layers=(3,), epochs=1).config.gradient == "manual"
+    with pytest.raises(ValueError, match="gradient fused is for one neuron"):
+        train(tmp_path, layers=(3,), epochs=1, gradient="fused", name="refused")
+    assert not (tmp_path / "runs/refused").exists()
+
+
+def test_a_wrong_fused_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
+    from bp_torch.train import gradients
+
+    def without_half(x, y, weight, bias, cost):
+        value, by_weight, by_bias = right(x, y, weight, bias, cost)
+        return value, 2 * by_weight, by_bias
+
+    right = gradients.cost_and_gradients
+    monkeypatch.setattr(gradients, "cost_and_gradients", without_half)
+    assert train(tmp_path, epochs=1).difference.max_ulp > 1e6
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -155,8 +185,8 @@ def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path, monkeypa
         value, gradients = gradients_by_hand(module, x, y, cost)
         return value, {name: gradient / 0.0 for name, gradient in gradients.items()}
 
-    gradients_by_hand = GRADIENTS["manual"]
-    monkeypatch.setitem(GRADIENTS, "manual", overflowing)
+    gradients_by_hand = GRADIENTS["fused"]
+    monkeypatch.setitem(GRADIENTS, "fused", overflowing)
     with pytest.raises(DivergedError, match="the parameter weight stopped being finite at step 1"):
         train(tmp_path, batch_size=0, epochs=1)
     assert files(tmp_path / "breast-cancer-1") == ["events"]
