@@ -1,7 +1,11 @@
 """How long things take, as ratios within one run: machines differ and are noisy, ratios less so.
 
+    python scripts/benchmark.py step      a fused step on much data, against one pass and peers
+    python scripts/benchmark.py small     the same on a batch of 32 × 30
+    python scripts/benchmark.py epoch     an epoch of mini-batches in one call
+    python scripts/benchmark.py scale     cost against N, D and threads, with a figure
     python scripts/benchmark.py import    importing bp_torch against importing torch alone
-    python scripts/benchmark.py train     what looking costs, and the three ways to a gradient
+    python scripts/benchmark.py train     what looking costs, and the four ways to a gradient
     python scripts/benchmark.py compare   proving a pointwise gradient of a million elements
     python scripts/benchmark.py sigmoid   both forms of σ′ against torch.sigmoid, eager and compiled
 
@@ -18,37 +22,18 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import fused_speed
 import torch
+from measure import Report, interleave
 from torch import Tensor
 
 import bp_torch as bp
 from bp_torch.train.config import Config
+from bp_torch.train.gradients import GRADIENTS
 from bp_torch.train.loop import train
 
 
-def interleave(cases: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Run all cases in turn, `rounds` times after one warm-up; each returns its seconds."""
-    for case in cases.values():
-        case()
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(rounds):
-        for name, case in cases.items():
-            seconds[name].append(case())
-    return seconds
-
-
-def row(name: str, values: list[float], unit: str, scale: float = 1.0) -> str:
-    """One line of a table: median, smallest, largest."""
-    low, middle, high = (scale * f(values) for f in (min, statistics.median, max))
-    return f"{name:44}{middle:9.3f} {unit:3} ({low:.3f} to {high:.3f})"
-
-
-def bar(name: str, value: float, limit: float, unit: str = "") -> str:
-    """One line that says whether a bar holds."""
-    return f"{name:44}{value:9.3f} {unit:3} ≤ {limit:g}: {'holds' if value <= limit else 'FAILS'}"
-
-
-def benchmark_import(rounds: int) -> None:
+def benchmark_import(report: Report, rounds: int, device: str) -> None:
     """Whole processes, so that the interpreter's start is in both."""
 
     def process(module: str) -> Callable[[], float]:
@@ -62,12 +47,12 @@ def benchmark_import(rounds: int) -> None:
     seconds = interleave({name: process(name) for name in ("torch", "bp_torch")}, rounds)
     extra = [b - a for a, b in zip(seconds["torch"], seconds["bp_torch"], strict=True)]
     for name, values in seconds.items():
-        print(row(f"import {name}", values, "s"))
-    print(row("import bp_torch less import torch", extra, "ms", 1e3))
-    print(bar("bar", 1e3 * statistics.median(extra), 50, "ms"))
+        report.row(f"import {name}", values, "s")
+    report.row("import bp_torch less import torch", extra, "ms", 1e3)
+    report.bar("bar", 1e3 * statistics.median(extra), 50, "ms")
 
 
-def benchmark_train(rounds: int) -> None:
+def benchmark_train(report: Report, rounds: int, device: str) -> None:
     """The descent alone: neither imports nor reading the data."""
     with tempfile.TemporaryDirectory() as folder:
 
@@ -82,17 +67,16 @@ def benchmark_train(rounds: int) -> None:
             "digits 64-30-10, no TensorBoard": case(
                 dataset="digits", layers=(30,), epochs=100, log_every=0
             ),
-            "default, --gradient autograd": case(gradient="autograd"),
-            "default, --gradient chain": case(gradient="chain"),
+            **{f"default, --gradient {way}": case(gradient=way) for way in GRADIENTS},
         }
         seconds = interleave(cases, rounds)
     for name, values in seconds.items():
-        print(row(name, values, "s"))
-    print(bar("training by default", statistics.median(seconds["default"]), 5, "s"))
+        report.row(name, values, "s")
+    report.bar("training by default", statistics.median(seconds["default"]), 5, "s")
     for name in ("default", "digits 64-30-10"):
         pairs = zip(seconds[name], seconds[f"{name}, no TensorBoard"], strict=True)
         share = statistics.median(100 * (looked / blind - 1) for looked, blind in pairs)
-        print(bar(f"{name}: share of looking", share, 10, "%"))
+        report.bar(f"{name}: share of looking", share, 10, "%")
 
 
 COMPARE = """
@@ -108,7 +92,7 @@ print(time.perf_counter() - started, report.ok)
 """
 
 
-def benchmark_compare(rounds: int) -> None:
+def benchmark_compare(report: Report, rounds: int, device: str) -> None:
     """Whole processes, so that the peak of memory is that of one comparison."""
     large: list[float] = []
     memory: list[float] = []
@@ -118,12 +102,12 @@ def benchmark_compare(rounds: int) -> None:
         output = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
         for values, text in zip((large, memory, small), output[:3], strict=True):
             values.append(float(text))
-    print(row("a million elements, all but compile rows", large, "s"))
-    print(row("memory over the import", memory, "GiB"))
-    print(row("64 × 3 elements, all defaults", small, "s"))
-    print(bar("a million elements", statistics.median(large), 10, "s"))
-    print(bar("memory", statistics.median(memory), 1, "GiB"))
-    print(bar("64 × 3 elements", statistics.median(small), 20, "s"))
+    report.row("a million elements, all but compile rows", large, "s")
+    report.row("memory over the import", memory, "GiB")
+    report.row("64 × 3 elements, all defaults", small, "s")
+    report.bar("a million elements", statistics.median(large), 10, "s")
+    report.bar("memory", statistics.median(memory), 1, "GiB")
+    report.bar("64 × 3 elements", statistics.median(small), 20, "s")
 
 
 SIGMOIDS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -140,7 +124,7 @@ SIGMOID_BARS = {
 }
 
 
-def benchmark_sigmoid(rounds: int) -> None:
+def benchmark_sigmoid(report: Report, rounds: int, device: str) -> None:
     """Forward and backward of ten million float32."""
     z = torch.randn(10_000_000).requires_grad_()
     upstream = torch.randn_like(z)
@@ -160,16 +144,16 @@ def benchmark_sigmoid(rounds: int) -> None:
     functions = {(name, mode): modes[mode](f) for mode in modes for name, f in SIGMOIDS.items()}
     seconds = interleave({str(key): case(f) for key, f in functions.items()}, rounds)
     for key in functions:
-        print(row(", ".join(key), seconds[str(key)], "ms", 1e3))
+        report.row(", ".join(key), seconds[str(key)], "ms", 1e3)
     for (name, mode), limit in SIGMOID_BARS.items():
         pairs = zip(seconds[str((name, mode))], seconds[str(("torch.sigmoid", mode))], strict=True)
         ratio = statistics.median(ours / torchs for ours, torchs in pairs)
-        print(bar(f"{name}, {mode}: times torch.sigmoid's", ratio, limit))
+        report.bar(f"{name}, {mode}: times torch.sigmoid's", ratio, limit)
     for mode in modes:
         torchs = _saved_bytes(functions["torch.sigmoid", mode], z)
         for name in ("textbook", "accurate"):
             saved = _saved_bytes(functions[name, mode], z)
-            print(bar(f"{name}, {mode}: saved, MB", saved / 1e6, torchs / 1e6))
+            report.bar(f"{name}, {mode}: saved, MB", saved / 1e6, torchs / 1e6)
 
 
 def _saved_bytes(function: Callable[[Tensor], Tensor], z: Tensor) -> int:
@@ -186,11 +170,13 @@ def _saved_bytes(function: Callable[[Tensor], Tensor], z: Tensor) -> int:
 
 
 BENCHMARKS = {
+    **fused_speed.BENCHMARKS,
     "compare": benchmark_compare,
     "import": benchmark_import,
     "sigmoid": benchmark_sigmoid,
     "train": benchmark_train,
 }
+ON_CUDA = tuple(fused_speed.BENCHMARKS)
 
 
 def main() -> None:
@@ -200,13 +186,25 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(BENCHMARKS)}")
     parser.add_argument("--rounds", type=int, default=9, help="default: 9")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(BENCHMARKS):
-        parser.error(f"expected any of {', '.join(BENCHMARKS)}; got {', '.join(unknown)}")
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    for name in arguments.names or BENCHMARKS:
-        print(f"\n{name}")
-        BENCHMARKS[name](arguments.rounds)
+    device, known = arguments.device, BENCHMARKS if arguments.device == "cpu" else ON_CUDA
+    if unknown := [name for name in arguments.names if name not in known]:
+        parser.error(f"expected any of {', '.join(known)}; got {', '.join(unknown)}")
+    if arguments.rounds < 1:
+        parser.error(f"rounds must be at least 1, got {arguments.rounds}")
+    if device == "cuda" and not torch.cuda.is_available():
+        parser.error("device cuda was asked for, but torch finds no CUDA device here")
+    machine = torch.cuda.get_device_name() if device == "cuda" else platform.machine()
+    print(f"{machine}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    report = Report()
+    for name in arguments.names or known:
+        report.begin(name)
+        BENCHMARKS[name](report, arguments.rounds, device)
+    if arguments.json:
+        about = {"machine": machine, "threads": torch.get_num_threads(), "torch": torch.__version__}
+        report.save(arguments.json, about)
 
 
 if __name__ == "__main__":

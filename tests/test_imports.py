@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
     *("checks", "blocks", "formulas", "accurate", "functions", "modules", "backprop", "compare"),
-    *("fused.vectors", "fused.lane_formulas", "fused.cpu_kernels", "fused.step", "fused.operator"),
+    *("fused.vectors", "fused.vector_memory", "fused.vector_math", "fused.lane_formulas"),
+    *("fused.cpu_blocks", "fused.cpu_kernels", "fused.step", "fused.operator"),
     *("fused.function", "fused.cpu", "fused.cuda", "fused", "witnesses"),
     *("train.data", "train.gradients", "train.config", "train.evaluate", "train.checkpoint"),
     *("train.descent", "train.monitor", "train.observer", "train.loop", "train.terminal"),

@@ -1,6 +1,6 @@
 """The fused step on a CPU: how the rows are shared out among threads.
 
-The kernels are Numba's (cpu_kernels.py), with vectors of their own (vectors.py). Measured on two
+The kernels (cpu_blocks.py) are Numba's, with vectors of our own (vectors.py). Measured on two
 cores with AVX-512, x of 256 MB in float32, in units of one pass over x, for D from 1,024 to 30: a
 plain loop in Numba 1.5 to 4.7, since it is vectorised only in part; four rows at a time 1.4 to 2.2;
 blocks of 16 rows in explicit vectors, fetching ahead, 1.05 to 1.3.
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from bp_torch.fused import cpu_kernels
+from bp_torch.fused.cpu_blocks import Job
 
 CHUNK = 2**18
 """Numbers of x per chunk: 1 MiB of float32, some 100 µs for a thread. Less than that is not worth
@@ -117,7 +118,7 @@ def _job(
     cross_entropy: bool,
     sample_weight: Tensor | None,
     rows: Tensor | None,
-) -> cpu_kernels.Job:
+) -> Job:
     return (
         x.data_ptr(),
         x.stride(0),

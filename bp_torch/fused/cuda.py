@@ -16,6 +16,9 @@ results would have to be copied out of each replay; it neither waits for the dev
 it, and can be captured in a graph of the caller's.
 """
 
+# A kernel's arguments have no types for Python, but for constants:
+# mypy: allow-untyped-defs, allow-incomplete-defs
+
 from contextlib import nullcontext
 from math import gcd
 
@@ -28,9 +31,10 @@ ONE_PASS = 4096  # features at most that are read once
 SEGMENT = 512  # features per tile where there are more
 TILE_BYTES = 2**14  # of a tile, in the dtype to compute in: 16 registers for each of 256 threads
 TILE_ROWS = 1024  # at most
-CHUNKS = 1024  # at most: some 8 for each multiprocessor of a large device; …
-FEWEST_CHUNKS = 128  # … but no more than 1% of the memory of x has room for, unless these have not
-SMALL_BATCH = 2**18  # numbers of x in a batch, up to which one program is given a whole epoch
+CHUNKS = 2048  # at most, and their sums take at most 1% of the memory of x …
+FEWEST_CHUNKS = 128  # … unless there would be fewer: a large device has as many multiprocessors
+LARGEST_BATCH = 2**18  # numbers of x in a batch of `sgd_epoch`: for one program
+ADD = {"block_rows": 512, "block_d": 32, "num_warps": 16, "enable_fp_fusion": True}
 STEPS_PER_LAUNCH = 2**14  # lest one launch keep the device, and Ctrl-C, waiting for long
 
 
@@ -160,8 +164,8 @@ def _sums(
 
 @triton.jit(do_not_specialize=["samples", "chunk"])
 def _sum_chunk(
-    x, stride, y, sample_weight, order, weight, bias, by_c, by_z, by_y, sums, cost, grad_weight,
-    grad_bias, samples, features, chunk, cross_entropy: tl.constexpr, unit: tl.constexpr,
+    x, stride, y, sample_weight, weight, bias, by_c, by_z, by_y, sums, cost, grad_weight, grad_bias,
+    samples, features, chunk, cross_entropy: tl.constexpr, unit: tl.constexpr,
     block_rows: tl.constexpr, block_d: tl.constexpr,
 ):  # fmt: skip
     """Write a chunk's sums to its row of `sums`; where there is none, the means to their places."""
@@ -171,7 +175,7 @@ def _sum_chunk(
     columns = tl.program_id(1) * block_d + tl.arange(0, block_d)
     used = columns < features
     w, b = tl.load(weight + columns, mask=used, other=0.0), tl.load(bias)
-    batch = x, stride, y, sample_weight, order, w, b, by_c, by_z, by_y
+    batch = x, stride, y, sample_weight, None, w, b, by_c, by_z, by_y
     c, dx, d, n = _sums(*batch, first, last, columns, used, cross_entropy, block_rows)
     if sums is None:
         tl.store(cost, c / n)
@@ -188,7 +192,7 @@ def _sum_chunk(
 
 @triton.jit(do_not_specialize=["samples"])
 def _row_by_row(
-    x, stride, y, sample_weight, order, weight, bias, by_c, by_z, by_y, samples, features,
+    x, stride, y, sample_weight, weight, bias, by_c, by_z, by_y, samples, features,
     cross_entropy: tl.constexpr, unit: tl.constexpr, block_rows: tl.constexpr,
     block_d: tl.constexpr,
 ):  # fmt: skip
@@ -197,7 +201,7 @@ def _row_by_row(
     i = tl.program_id(0).to(tl.int64) * block_rows + tl.arange(0, block_rows)
     present = i < samples
     wide: tl.constexpr = weight.dtype.element_ty
-    places, s = _rows(order, sample_weight, i, present, wide)
+    places, s = _rows(None, sample_weight, i, present, wide)
     products = tl.zeros([block_rows, block_d], wide)
     for first in range(0, features, block_d):
         columns = first + tl.arange(0, block_d)
@@ -265,12 +269,10 @@ def step(
     cross_entropy: bool,
     sample_weight: Tensor | None,
     rows: Tensor | None,
-    order: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """C, ∂C/∂w and ∂C/∂b of tensors that go together, y, weight and sample_weight contiguous,
-    weight and bias in the dtype to compute in. rows: see `cost_gradients_and_rows`. order: as for
-    `sgd_epoch`, not together with rows."""
-    samples, features = (len(x) if order is None else len(order)), x.shape[1]
+    weight and bias in the dtype to compute in. rows: see `cost_gradients_and_rows`."""
+    samples, features = x.shape
     results = torch.empty_like(bias), torch.empty_like(weight), torch.empty_like(bias)
     tile = _tile(x, samples, weight)
     chunk = _chunk(x, samples, tile["block_rows"], weight.itemsize)
@@ -281,7 +283,7 @@ def step(
     if by_c is not None and by_z is None:
         by_z = torch.empty_like(by_c)
     units = features // tile["unit"]
-    batch = x, x.stride(0) // tile["unit"], y, sample_weight, order, weight, bias, by_c, by_z, by_y
+    batch = x, x.stride(0) // tile["unit"], y, sample_weight, weight, bias, by_c, by_z, by_y
     with torch.cuda.device_of(x) if x.is_cuda else nullcontext():  # where Triton launches
         if by_c is not None:
             tiles = triton.cdiv(samples, tile["block_rows"])
@@ -289,8 +291,8 @@ def step(
         grid = chunks, triton.cdiv(features, tile["block_d"])
         _sum_chunk[grid](*batch, sums, *results, samples, units, chunk, cross_entropy, **tile)
         if sums is not None:
-            parts = triton.cdiv(features + 2, 32)
-            _add_chunks[(parts,)](sums, *results, chunks, features, 64, 32, enable_fp_fusion=True)
+            parts = triton.cdiv(features + 2, ADD["block_d"])
+            _add_chunks[(parts,)](sums, *results, chunks, features, **ADD)
     return results
 
 
@@ -307,12 +309,12 @@ def sgd_epoch(
 ) -> Tensor:
     """The mean cost of the steps; weight and bias are changed in place. Arguments as for `step`."""
     samples, features = (len(x) if order is None else len(order)), x.shape[1]
-    order = order if order is None else order.contiguous()
     size = min(batch_size, samples)
     costs = weight.new_zeros((), dtype=torch.float64)
-    if features <= ONE_PASS and size * features <= SMALL_BATCH:
+    if features <= ONE_PASS:
         tile = _tile(x, size, weight)
         rate = torch.full_like(costs, learning_rate)  # a number would go as float32
+        order = order if order is None else order.contiguous()
         stride, units = x.stride(0) // tile["unit"], features // tile["unit"]
         batch = x, stride, y, sample_weight, order, weight, bias, rate, costs
         with torch.cuda.device_of(x) if x.is_cuda else nullcontext():
@@ -321,14 +323,15 @@ def sgd_epoch(
                 _descend[(1,)](*batch, first, last, size, units, cross_entropy, **tile)
     else:
         for first in range(0, samples, size):
-            now, every = slice(first, first + size), slice(None)
-            here, rows = (now, None) if order is None else (every, order[now])
-            s = sample_weight if sample_weight is None else sample_weight[here]
-            cost, *by = step(x[here], y[here], weight, bias, cross_entropy, s, None, rows)
-            costs += cost
-            weight.sub_(by[0], alpha=learning_rate)
-            bias.sub_(by[1], alpha=learning_rate)
-    return (costs / triton.cdiv(samples, size)).to(bias.dtype)
+            now = slice(first, first + size)
+            chosen = now if order is None else order[now]
+            s = sample_weight if sample_weight is None else sample_weight[chosen]
+            means = step(x[chosen], y[chosen], weight, bias, cross_entropy, s, None)
+            costs += means[0]
+            weight.sub_(means[1], alpha=learning_rate)
+            bias.sub_(means[2], alpha=learning_rate)
+    mean: Tensor = costs / triton.cdiv(samples, size)
+    return mean.to(bias.dtype)
 
 
 def _tile(x: Tensor, samples: int, weight: Tensor) -> dict[str, int]:

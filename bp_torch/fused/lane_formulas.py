@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from bp_torch.fused.vectors import (
+from bp_torch.fused.vector_math import (
     at_most,
     magnitude,
     multiply_add,

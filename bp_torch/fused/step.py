@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bp_torch import checks
-from bp_torch.formulas import cost_and_prime
+from bp_torch.formulas import COSTS, cost_and_prime
 
 WIDE = {
     torch.float64: torch.float64,
@@ -90,10 +90,11 @@ def _step(
     sample_weight: Tensor | None,
     rows: Tensor | None,
 ) -> Step:
-    cost_and_prime(cost)  # an unknown one is refused here
+    if cost not in COSTS:
+        cost_and_prime(cost)  # raises
     cross_entropy = cost == "cross-entropy"
     if _fits_as_it_is(x, y, weight, bias, sample_weight):
-        return _backend(x).step(x, y, weight, bias, cross_entropy, sample_weight, rows)
+        return _module("cpu").step(x, y, weight, bias, cross_entropy, None, rows)
     require_fit(x, y, weight, bias, sample_weight)
     with torch.no_grad():
         w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
@@ -190,24 +191,25 @@ def _epoch_of_steps(
 def _fits_as_it_is(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, sample_weight: Tensor | None
 ) -> bool:
-    """Whether there is nothing to convert and nothing to refuse; quickly, for small batches."""
+    """Whether there is nothing to convert or refuse: a short cut for small batches on a CPU."""
+    if sample_weight is not None:
+        return False
     try:
         samples, features = x.shape
-        dtype, device = x.dtype, x.device
+        dtype = x.dtype
         return (
             samples > 0
             and features > 0
             and y.shape == (samples,)
             and weight.shape == (features,)
-            and bias.shape == ()
-            and y.dtype is weight.dtype is bias.dtype is dtype
+            and not bias.shape
             and (dtype is torch.float32 or dtype is torch.float64)
-            and y.device == weight.device == bias.device == device
-            and (x.is_cpu or x.is_cuda)
+            and (y.dtype is dtype and weight.dtype is dtype and bias.dtype is dtype)
+            and x.is_cpu
+            and (y.is_cpu and weight.is_cpu and bias.is_cpu)
             and (x.stride(1) == 1 or features == 1)
             and y.is_contiguous()
             and weight.is_contiguous()
-            and sample_weight is None
         )
     except (AttributeError, ValueError):
         return False
