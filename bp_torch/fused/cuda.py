@@ -170,9 +170,9 @@ def _sum_chunk(
 ):  # fmt: skip
     """Write a chunk's sums to its row of `sums`; where there is none, the means to their places."""
     stride, features = stride * unit, features * unit
-    first = tl.program_id(0).to(tl.int64) * chunk
+    first = tl.program_id(1).to(tl.int64) * chunk
     last = tl.minimum(first + chunk, samples)
-    columns = tl.program_id(1) * block_d + tl.arange(0, block_d)
+    columns = tl.program_id(0) * block_d + tl.arange(0, block_d)
     used = columns < features
     w, b = tl.load(weight + columns, mask=used, other=0.0), tl.load(bias)
     batch = x, stride, y, sample_weight, None, w, b, by_c, by_z, by_y
@@ -182,9 +182,9 @@ def _sum_chunk(
         tl.store(grad_weight + columns, dx / n, mask=used)
         tl.store(grad_bias, d / n)
     else:
-        row = sums + tl.program_id(0).to(tl.int64) * (features + 3)
+        row = sums + tl.program_id(1).to(tl.int64) * (features + 3)
         tl.store(row + columns, dx, mask=used)
-        if tl.program_id(1) == 0:
+        if tl.program_id(0) == 0:
             tl.store(row + features, d)
             tl.store(row + features + 1, c)
             tl.store(row + features + 2, n)
@@ -288,7 +288,7 @@ def step(
         if by_c is not None:
             tiles = triton.cdiv(samples, tile["block_rows"])
             _row_by_row[(tiles,)](*batch, samples, units, cross_entropy, **tile)
-        grid = chunks, triton.cdiv(features, tile["block_d"])
+        grid = triton.cdiv(features, tile["block_d"]), chunks
         _sum_chunk[grid](*batch, sums, *results, samples, units, chunk, cross_entropy, **tile)
         if sums is not None:
             parts = triton.cdiv(features + 2, ADD["block_d"])
