@@ -36,7 +36,7 @@ def benchmark_step(report: Report, rounds: int, device: str) -> None:
         floor = _copy(data) if device == "cuda" else steps.passes(data)
         ours = steps.steps(data)
         cases = {name: timed(work, device) for name, work in {**floor, **ours}.items()}
-        seconds = interleave(cases, rounds)
+        seconds = interleave(cases, rounds, settle=True)
         if device == "cuda":
             seconds = {n: [s / 2 if n in floor else s for s in v] for n, v in seconds.items()}
         best = min(floor, key=lambda name: statistics.median(seconds[name]))
@@ -93,7 +93,7 @@ def _threads(report: Report, data: Data, case: str, rounds: int) -> None:
         return run
 
     step = lambda: fused.cost_and_gradients(*data.tensors)  # noqa: E731
-    seconds = interleave({"1": timed(alone(step)), "all": timed(step)}, rounds)
+    seconds = interleave({"1": timed(alone(step)), "all": timed(step)}, rounds, settle=True)
     least = 0.85 * many
     report.least(f"{case}: 1 thread's time by {many}'s", ratio(seconds["1"], seconds["all"]), least)
 
@@ -107,7 +107,7 @@ def benchmark_small(report: Report, rounds: int, device: str) -> None:
     ):
         cases = steps.steps(data, into_grad=into_grad)
         timers = {name: timed(work, device, 2000) for name, work in cases.items()}
-        seconds = interleave(timers, rounds)
+        seconds = interleave(timers, rounds, settle=True)
         for name, values in seconds.items():
             report.row(name, values, "µs", 1e6)
         best = _peers(seconds)[0]

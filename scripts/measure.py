@@ -52,13 +52,21 @@ class Report:
         path.write_text(json.dumps({**about, "figures": self.records}, indent=1) + "\n")
 
 
-def interleave(cases: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Run all cases in turn, `rounds` times after one warm-up; each returns its seconds."""
+def interleave(
+    cases: Mapping[str, Callable[[], float]], rounds: int, *, settle: bool = False
+) -> dict[str, list[float]]:
+    """Run all cases in turn, `rounds` times after one warm-up; each returns its seconds.
+
+    settle: run each case twice a round and count the second run. The threads of one library keep
+    the cores busy for some milliseconds after its work, at the cost of whatever comes next.
+    """
     for case in cases.values():
         case()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
+            if settle:
+                case()
             seconds[name].append(case())
     return seconds
 

@@ -1,7 +1,7 @@
 import itertools
-import re
 import json
 import os
+import re
 import signal
 import subprocess
 import sys

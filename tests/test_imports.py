@@ -14,7 +14,7 @@ ORDER = [
     *("checks", "blocks", "formulas", "accurate", "functions", "modules", "backprop", "compare"),
     *("fused.vectors", "fused.vector_memory", "fused.vector_math", "fused.lane_formulas"),
     *("fused.cpu_blocks", "fused.cpu_kernels", "fused.step", "fused.operator"),
-    *("fused.function", "fused.cpu", "fused.cuda", "fused", "witnesses"),
+    *("fused.function", "fused.cpu", "fused.cuda_kernels", "fused.cuda", "fused", "witnesses"),
     *("train.data", "train.gradients", "train.config", "train.evaluate", "train.checkpoint"),
     *("train.descent", "train.monitor", "train.observer", "train.loop", "train.terminal"),
     *("__init__", "cli", "__main__"),

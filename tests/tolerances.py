@@ -47,10 +47,10 @@ ACCURATE_ULP = {
 }
 
 # A fused step against the truth, in rounding units of a result's largest entry, where all terms of
-# its sums have one sign: z, δ and the sum are a few roundings each, since after 512 terms sums go on
-# in float64. Terms of both signs lose what cancels besides.
+# its sums have one sign: z, δ and the sum are a few roundings each, since sums go on in float64
+# after 512 terms. Terms of both signs lose what cancels besides.
 FUSED_EPS = 8
 
-# An epoch of fused steps against the same steps in float64, relative and absolute: every batch's sums
-# round in another order, and descent forgets errors as it goes. Weights of 16 bits round at the end.
+# An epoch of fused steps against the same steps in float64, relative and absolute: a batch's sums
+# round in another order, and descent forgets errors as it goes. 16-bit weights round at the end.
 EPOCH_RELATIVE = {torch.float64: 1e-13, torch.float32: 2e-5, torch.bfloat16: 2**-8}

@@ -29,7 +29,9 @@ CHUNK = 2**18
 """Numbers of x per chunk: 1 MiB of float32, some 100 µs for a thread. Less than that is not worth
 a second one."""
 LARGEST_BATCH = CHUNK
-"""Numbers of x in a batch of `sgd_epoch`."""
+"""Numbers of x in a batch that `sgd_epoch` takes: it is for one thread."""
+WIDEST = CHUNK
+"""Features that it takes."""
 LEAST_ROWS = 512
 """Rows per chunk at least, so that the chunks' sums take less than 1% of the memory of x."""
 SLAB = 1024
@@ -61,7 +63,7 @@ def step(
     cost, by_weight = torch.empty_like(bias), torch.empty_like(weight)
     by_bias = torch.empty_like(bias)
     job = _job(x, y, weight, bias, cross_entropy, sample_weight, rows)
-    chunk = max(LEAST_ROWS, CHUNK // features // 16 * 16)
+    chunk = max(LEAST_ROWS, CHUNK // max(features, 16) // 16 * 16)
     if samples <= chunk:
         kernel = cpu_kernels.step_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
         kernel(job, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())

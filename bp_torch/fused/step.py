@@ -94,7 +94,7 @@ def _step(
         cost_and_prime(cost)  # raises
     cross_entropy = cost == "cross-entropy"
     if _fits_as_it_is(x, y, weight, bias, sample_weight):
-        return _module("cpu").step(x, y, weight, bias, cross_entropy, None, rows)
+        return _backend(x).step(x, y, weight, bias, cross_entropy, None, rows)
     require_fit(x, y, weight, bias, sample_weight)
     with torch.no_grad():
         w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
@@ -151,7 +151,9 @@ def sgd_epoch(
         w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
         s = sample_weight if sample_weight is None else sample_weight.contiguous()
         # A large batch keeps all of the device busy by itself.
-        large = batch_size * max(x.shape[1], _LEAST_WIDTH) > backend.LARGEST_BATCH
+        features = x.shape[1]
+        large = batch_size * max(features, _LEAST_WIDTH) > backend.LARGEST_BATCH
+        large |= features > backend.WIDEST
         epoch = _epoch_of_steps if large else backend.sgd_epoch
         value: Tensor = epoch(
             x, y.contiguous(), w, b, learning_rate, batch_size, order, cost == "cross-entropy", s
@@ -191,7 +193,7 @@ def _epoch_of_steps(
 def _fits_as_it_is(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, sample_weight: Tensor | None
 ) -> bool:
-    """Whether there is nothing to convert or refuse: a short cut for small batches on a CPU."""
+    """Whether there is nothing to convert or refuse: a short cut for small batches."""
     if sample_weight is not None:
         return False
     try:
@@ -205,8 +207,10 @@ def _fits_as_it_is(
             and not bias.shape
             and (dtype is torch.float32 or dtype is torch.float64)
             and (y.dtype is dtype and weight.dtype is dtype and bias.dtype is dtype)
-            and x.is_cpu
-            and (y.is_cpu and weight.is_cpu and bias.is_cpu)
+            and (
+                (x.is_cpu and y.is_cpu and weight.is_cpu and bias.is_cpu)
+                or (x.is_cuda and y.device == weight.device == bias.device == x.device)
+            )
             and (x.stride(1) == 1 or features == 1)
             and y.is_contiguous()
             and weight.is_contiguous()

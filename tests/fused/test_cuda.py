@@ -23,7 +23,7 @@ with pytest.MonkeyPatch.context() as patch:
     triton = pytest.importorskip("triton", reason="Triton is there for Linux alone")
     import triton.language as tl
 
-    from bp_torch.fused import cuda
+    from bp_torch.fused import cuda, cuda_kernels
 
     @triton.jit
     def without_masks(x, stride, places, present, columns, used, wide: tl.constexpr):
@@ -161,7 +161,7 @@ def test_a_slip_is_caught(name, wrong, monkeypatch):
     batch = draw_without_cancellation(5, 3, torch.float32, "quadratic", weighted=True)
     batch = replace(batch, sample_weight=torch.ones(5), bias=torch.tensor(9.0))
     assert agrees(step(amid_nan(batch)), batch)
-    monkeypatch.setattr(cuda, name, wrong)
+    monkeypatch.setattr(cuda_kernels, name, wrong)
     assert not agrees(step(amid_nan(batch)), batch)
 
 
@@ -297,7 +297,7 @@ def test_the_chunks_take_little_memory(features, dtype):
         sums = chunks * (features + 3) * wide.itemsize
         assert chunk % tile["block_rows"] == 0
         assert chunks <= cuda.FEWEST_CHUNKS or sums <= 0.01 * x.nbytes
-        assert features <= cuda.ONE_PASS or chunks == 1 or sums <= 0.01 * x.nbytes
+        assert features <= cuda.WIDEST or chunks == 1 or sums <= 0.01 * x.nbytes
         assert tile["block_d"] >= min(features, cuda.SEGMENT)
 
 
@@ -305,7 +305,7 @@ COMPILE = """
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, compile
-from bp_torch.fused import cuda
+from bp_torch.fused import cuda, cuda_kernels as kernels
 
 types = dict.fromkeys(("x", "y", "sample_weight"), "*bf16")
 types |= {"order": "*i64", "learning_rate": "*fp64", "costs": "*fp64"}
@@ -313,10 +313,10 @@ numbers = ("stride", "samples", "features", "chunk", "chunks", "first", "last", 
 types |= dict.fromkeys(numbers, "i32")
 tile = cuda._tile(torch.empty(2, 30), 40, torch.empty(0))
 for kernel, constants in (
-    (cuda._sum_chunk, {"by_c": None, "by_z": None, "by_y": None, "cross_entropy": True, **tile}),
-    (cuda._row_by_row, {"by_y": None, "cross_entropy": False, **tile}),
-    (cuda._add_chunks, cuda.ADD),
-    (cuda._descend, {"cross_entropy": True, **tile}),
+    (kernels.sum_chunk, {"by_c": None, "by_z": None, "by_y": None, "cross_entropy": True, **tile}),
+    (kernels.row_by_row, {"by_y": None, "cross_entropy": False, **tile}),
+    (kernels.add_chunks, cuda.ADD),
+    (kernels.descend, {"cross_entropy": True, **tile}),
 ):
     names = [parameter.name for parameter in kernel.params]
     constants = {name: value for name, value in constants.items() if name in names}
