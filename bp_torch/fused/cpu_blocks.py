@@ -39,10 +39,9 @@ Array: TypeAlias = Any
 
 AHEAD = 5120
 """Bytes from a row to the one that is fetched meanwhile: enough to hide memory's delay, and not
-4,096, where both would want the same place in the cache. Rows in random order need more time, since
-the processor cannot foresee them: they are first brought to the second-level cache."""
+4,096, where both would want the same place in the cache."""
 FAR = 48
-"""Rows to the one that is brought there."""
+"""Rows, in random order, to the one that is fetched first: no processor foresees those."""
 ROWS_IN_A_ROW, FEATURES_IN_A_ROW = 512, 512
 """Terms that are added up one after another in the dtype of x, before the sum is added to others:
 rounding errors grow with the length of such a chain."""
@@ -103,18 +102,29 @@ def _batch_of(x_dtype: Any, y_dtype: Any, job: Any) -> Any:
 
 
 @inlined
-def pre_activations(batch: Batch, here: Array, ahead: Array, partial_sums: Array) -> Lanes:
+def fetch(x: Place, index: int, near: bool) -> None:
+    """Have it brought into the second-level cache; near: into the first."""
+    if near:
+        prefetch_l1(x, index)
+    else:
+        prefetch_l2(x, index)
+
+
+@inlined
+def pre_activations(
+    batch: Batch, here: Array, ahead: Array, partial_sums: Array, near: bool
+) -> Lanes:
     """wᵀxᵣ for the rows that begin at here[r]; fetches those that begin at ahead[r]."""
     z = load_first(batch.x, 0, 0)
     for first in range(0, batch.features, FEATURES_IN_A_ROW):
         count = min(FEATURES_IN_A_ROW, batch.features - first)
-        z = z + dot_products(batch, here, ahead, first, count, partial_sums)
+        z = z + dot_products(batch, here, ahead, first, count, partial_sums, near)
     return z
 
 
 @inlined
 def dot_products(
-    batch: Batch, here: Array, ahead: Array, first: int, count: int, partial_sums: Array
+    batch: Batch, here: Array, ahead: Array, first: int, count: int, partial_sums: Array, near: bool
 ) -> Lanes:
     """The share of some of the features in it."""
     x, weight = batch.x, batch.weight
@@ -126,20 +136,20 @@ def dot_products(
         a0, a1, a2, a3 = ahead[r], ahead[r + 1], ahead[r + 2], ahead[r + 3]
         z0 = z1 = z2 = z3 = load_first(x, 0, 0)
         for d in range(first, end, lanes):
-            prefetch_l1(x, a0 + d)
-            prefetch_l1(x, a1 + d)
-            prefetch_l1(x, a2 + d)
-            prefetch_l1(x, a3 + d)
+            fetch(x, a0 + d, near)
+            fetch(x, a1 + d, near)
+            fetch(x, a2 + d, near)
+            fetch(x, a3 + d, near)
             w = load(weight, d)
             z0 = multiply_add(load(x, x0 + d), w, z0)
             z1 = multiply_add(load(x, x1 + d), w, z1)
             z2 = multiply_add(load(x, x2 + d), w, z2)
             z3 = multiply_add(load(x, x3 + d), w, z3)
         if rest:
-            prefetch_l1(x, a0 + end)
-            prefetch_l1(x, a1 + end)
-            prefetch_l1(x, a2 + end)
-            prefetch_l1(x, a3 + end)
+            fetch(x, a0 + end, near)
+            fetch(x, a1 + end, near)
+            fetch(x, a2 + end, near)
+            fetch(x, a3 + end, near)
             w = load_first(weight, end, rest)
             z0 = multiply_add(load_first(x, x0 + end, rest), w, z0)
             z1 = multiply_add(load_first(x, x1 + end, rest), w, z1)
@@ -213,7 +223,7 @@ def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None
                 ahead[r] = here[r] + ahead_by
             for r in range(rows, lanes):
                 here[r] = blank
-            z = pre_activations(batch, here, ahead, partial_sums) + b
+            z = pre_activations(batch, here, ahead, partial_sums, False) + b
             c, d, d_y = chain(z, load_first(batch.y, i, rows), batch.cross_entropy)
             if batch.weighted:
                 s = load_first(batch.sample_weight, i, rows)
@@ -261,9 +271,9 @@ def descend_batches(
                     place = order[i + r]
                     ahead[r] = order[min(i + r + near, samples - 1)] * stride
                     far = order[min(i + r + FAR, samples - 1)]
-                    prefetch_l2(batch.y, far)
+                    fetch(batch.y, far, False)
                     for d in range(0, features, lanes):
-                        prefetch_l2(batch.x, far * stride + d)
+                        fetch(batch.x, far * stride + d, False)
                 else:
                     ahead[r] = (place + near) * stride
                 here[r] = place * stride
@@ -272,7 +282,7 @@ def descend_batches(
                     s[r] = get(batch.sample_weight, place)
             for r in range(rows, lanes):
                 here[r] = blank
-            z = pre_activations(batch, here, ahead, partial_sums) + b
+            z = pre_activations(batch, here, ahead, partial_sums, True) + b
             c, d, _ = chain(z, load(y, 0), batch.cross_entropy)
             weights = keep_first(load(s, 0), rows)
             c, d = keep_first(weights * c, rows), keep_first(weights * d, rows)
