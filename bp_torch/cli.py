@@ -65,7 +65,7 @@ def train(
         int | None,
         typer.Option(
             help="Steps between two records for TensorBoard; 0: never.",
-            show_default="200, at most once per epoch",
+            show_default="300, at most once per epoch",
         ),
     ] = None,
     name: Annotated[

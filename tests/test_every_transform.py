@@ -275,6 +275,7 @@ def average_gradients(rank, form, folder):
     model = torch.nn.parallel.DistributedDataParallel(neuron)
     model(x[rank::2]).mean().backward()
     torch.save(neuron.weight.grad, folder / f"{rank}.pt")
+    torch.distributed.barrier()  # who leaves first would pull the other's connection down
     torch.distributed.destroy_process_group()
 
 

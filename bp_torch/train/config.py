@@ -37,7 +37,7 @@ class Config:
     check_every: int | None = None
     """Steps between two comparisons with autograd; None: once per epoch, 0: never."""
     log_every: int | None = None
-    """Steps between two looks from TensorBoard; None: every 200, but at most once per epoch, since
+    """Steps between two looks from TensorBoard; None: every 300, but at most once per epoch, since
     a look reads all the data; 0: never."""
     name: str | None = None
     """Of the run's folder; None: the data set's with the next free number."""
