@@ -147,9 +147,11 @@ def _in_team(function: int, argument: int, threads: int) -> None:
         helpers = [Thread(target=call, args=(argument,)) for _ in range(threads - 1)]
         for helper in helpers:
             helper.start()
-        call(argument)
-        for helper in helpers:
-            helper.join()
+        try:
+            call(argument)
+        finally:  # what they work on must not go before they have ended
+            for helper in helpers:
+                helper.join()
 
 
 @cache

@@ -51,7 +51,8 @@ def cost_and_gradients(
         y: targets in [0, 1], (N,); dtype of x, or float32 where x has 16 bits.
         weight, bias: (D,) and (); dtype of x, or float32 where x has 16 bits.
         cost: "quadratic" or "cross-entropy".
-        sample_weight: sᵢ ≥ 0, (N,), dtype of y: 2 counts a sample twice. None: 1 for each.
+        sample_weight: sᵢ ≥ 0 and not all 0, (N,), dtype of y: 2 counts a sample twice. None: 1
+            for each.
 
     Returns:
         C, in the dtype that was computed in; ∂C/∂w and ∂C/∂b, in the dtypes of w and b. They belong
@@ -127,7 +128,8 @@ def sgd_epoch(
         x, y, weight, bias, cost, sample_weight: as for `cost_and_gradients`; weight and bias are
             changed in place. In a batch N is the sum of that batch's sample weights.
         learning_rate: ν.
-        batch_size: samples per step; the last batch may be smaller.
+        batch_size: samples per step; the last batch may be smaller. Small batches run in one
+            thread; large ones are a step each, in all threads, and copied first if in an `order`.
         order: the samples' indices in the order in which they are used, (any number,), int64 and on
             the device of x; None: as they lie, which reads memory faster.
 
@@ -141,10 +143,13 @@ def sgd_epoch(
     cost_and_prime(cost)
     require_fit(x, y, weight, bias, sample_weight)
     _require_order(order, x)
-    if batch_size < 1:
-        raise ValueError(f"batch size must be at least 1 (samples per step), got {batch_size}")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(
+            f"batch size must be a whole number of at least 1 (samples per step), got {batch_size}"
+        )
     if not math.isfinite(learning_rate):
         raise ValueError(f"learning rate must be a finite number, got {learning_rate}")
+    learning_rate = float(learning_rate)
     backend = _backend(x)
     with torch.no_grad():
         # In float32 where they have 16 bits, which lose small updates; rounded once, at the end.
@@ -159,10 +164,10 @@ def sgd_epoch(
             x, y.contiguous(), w, b, learning_rate, batch_size, order, cost == "cross-entropy", s
         )
         for parameter, updated in ((weight, w), (bias, b)):
-            if updated.data_ptr() == parameter.data_ptr():
-                torch.autograd.graph.increment_version(parameter)
-            else:
+            if updated.data_ptr() != parameter.data_ptr():
                 parameter.copy_(updated)
+            elif not parameter.is_inference():
+                torch.autograd.graph.increment_version(parameter)
     return value
 
 
@@ -215,7 +220,7 @@ def _fits_as_it_is(
             and y.is_contiguous()
             and weight.is_contiguous()
         )
-    except (AttributeError, ValueError):
+    except (AttributeError, RuntimeError, ValueError):
         return False
 
 
@@ -228,6 +233,10 @@ def require_fit(
         others["sample_weight"] = sample_weight
     for name, tensor in {"x": x, **others}.items():
         checks.require_floating(name, tensor)
+        if tensor.layout is not torch.strided:
+            raise ValueError(
+                f"{name} must be a dense tensor, got {tensor.layout}; pass {name}.to_dense()"
+            )
     if x.ndim != 2 or 0 in x.shape:
         raise ValueError(
             f"x must have shape (N, D), at least one sample of at least one feature, got "

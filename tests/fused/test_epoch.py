@@ -98,8 +98,16 @@ def test_long_epochs_are_cut_into_calls(monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(whole[1:], epoch(again, 0.5, 7)[1:], strict=True))
 
 
+def test_works_in_inference_mode():
+    with torch.inference_mode():
+        batch = draw(50, 6, torch.float64)
+        expected = loop(batch, 0.5, 8)
+        assert agree(epoch(batch, 0.5, 8), expected, EPOCH_RELATIVE[torch.float64])
+
+
 WRONG = {
-    "batch size must be at least 1.*got 0": {"batch_size": 0},
+    "batch size must be a whole number of at least 1.*got 0": {"batch_size": 0},
+    "batch size must be a whole number.*got 2.5": {"batch_size": 2.5},
     "order must be indices.*torch.int64.*torch.randperm": {"order": torch.zeros(4)},
     "order must be indices.*list": {"order": [0, 1]},
     "indices from 0 to 3, got 4": {"order": torch.tensor([0, 4])},

@@ -235,6 +235,7 @@ WRONG = {
     "weight must be torch.float32.*torch.float64": {"weight": torch.zeros(3).double()},
     "x must be torch.float64 or .*float8": {"x": torch.zeros(4, 3).to(torch.float8_e5m2)},
     "next to each other.*contiguous": {"x": torch.zeros(3, 4).t()},
+    "x must be a dense tensor.*to_dense": {"x": torch.zeros(4, 3).to_sparse()},
     "x must be on a CPU or CUDA device": {"x": torch.zeros(4, 3, device="meta")},
     "y must be on cpu as x is": {"y": torch.zeros(4, device="meta")},
     "cost must be one of quadratic": {"cost": "hinge"},
@@ -251,6 +252,17 @@ def test_bad_input_gets_one_clear_line(message):
     with pytest.raises((TypeError, ValueError), match=message) as caught:
         fused.cost_and_gradients(**(good | WRONG[message]))
     assert "\n" not in str(caught.value)
+
+
+def test_kernels_compile_where_nothing_can_be_kept_on_disk():
+    from bp_torch.fused.cpu_kernels import _kept_on_disk
+
+    def compiler(cache=False):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    assert _kept_on_disk(compiler, len) is len
 
 
 def test_a_missing_library_says_how_to_get_it(monkeypatch):
