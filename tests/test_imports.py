@@ -12,7 +12,13 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
     *("checks", "blocks", "formulas", "accurate", "functions", "modules", "backprop", "compare"),
-    *("fused.vectors", "fused.vector_memory", "fused.vector_math", "fused.lane_formulas"),
+    *(
+        "fused.inputs",
+        "fused.vectors",
+        "fused.vector_memory",
+        "fused.vector_math",
+        "fused.lane_formulas",
+    ),
     *("fused.cpu_blocks", "fused.cpu_kernels", "fused.step", "fused.operator"),
     *("fused.function", "fused.cpu", "fused.cuda_kernels", "fused.cuda", "fused", "witnesses"),
     *("train.data", "train.gradients", "train.config", "train.evaluate", "train.checkpoint"),

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from bp_torch.fused import cpu_kernels
 from bp_torch.fused.cpu_blocks import Job
+from bp_torch.fused.inputs import Inputs
 
 CHUNK = 2**18
 """Numbers of x per chunk: 1 MiB of float32, some 100 µs for a thread. Less than that is not worth
@@ -48,21 +49,13 @@ _NAMES = {
 _NO_ORDER = np.empty(0, np.int64)
 
 
-def step(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    cross_entropy: bool,
-    sample_weight: Tensor | None,
-    rows: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """C, ∂C/∂w and ∂C/∂b of tensors that go together, y, weight and sample_weight contiguous,
-    weight and bias in the dtype to compute in. rows: see `cost_gradients_and_rows`."""
+def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """C, ∂C/∂w and ∂C/∂b; rows: (2, N), where to write every sample's sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ."""
+    x, y, weight, bias, _, _ = inputs
     samples, features = x.shape
     cost, by_weight = torch.empty_like(bias), torch.empty_like(weight)
     by_bias = torch.empty_like(bias)
-    job = _job(x, y, weight, bias, cross_entropy, sample_weight, rows)
+    job = _job(inputs, rows)
     chunk = max(LEAST_ROWS, CHUNK // max(features, 16) // 16 * 16)
     if samples <= chunk:
         kernel = cpu_kernels.step_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
@@ -85,42 +78,28 @@ def step(
 
 
 def sgd_epoch(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    learning_rate: float,
-    batch_size: int,
-    order: Tensor | None,
-    cross_entropy: bool,
-    sample_weight: Tensor | None,
+    inputs: Inputs, learning_rate: float, batch_size: int, order: Tensor | None
 ) -> Tensor:
-    """The mean cost of the steps; weight and bias are changed in place. Arguments as for `step`.
+    """The mean cost of the steps; weight and bias are changed in place.
 
     In one thread, since a step needs the weights that the one before has left.
     """
+    x, y, *_ = inputs
     samples, indices = len(x), _NO_ORDER
     if order is not None:
         samples, indices = len(order), order.contiguous().numpy()
     kernel = cpu_kernels.descent_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
-    job = _job(x, y, weight, bias, cross_entropy, sample_weight, None)
+    job = _job(inputs, None)
     slab = batch_size * max(1, EPOCH_SLAB // (batch_size * x.shape[1]))
     costs = 0.0
     for first in range(0, samples, slab):
         last = min(samples, first + slab)
         costs += kernel(job, indices, batch_size, first, last, learning_rate)
-    return bias.new_tensor(costs / -(-samples // batch_size))
+    return inputs.bias.new_tensor(costs / -(-samples // batch_size))
 
 
-def _job(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    cross_entropy: bool,
-    sample_weight: Tensor | None,
-    rows: Tensor | None,
-) -> Job:
+def _job(inputs: Inputs, rows: Tensor | None) -> Job:
+    x, y, weight, bias, cross_entropy, sample_weight = inputs
     return (
         x.data_ptr(),
         x.stride(0),

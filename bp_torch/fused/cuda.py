@@ -17,6 +17,7 @@ import triton
 from torch import Tensor
 
 from bp_torch.fused import cuda_kernels
+from bp_torch.fused.inputs import Inputs
 
 WIDEST = 4096
 """Features at most that are read once."""
@@ -32,17 +33,9 @@ ADD = {"block_rows": 512, "block_d": 32, "num_warps": 16, "enable_fp_fusion": Tr
 STEPS_PER_LAUNCH = 2**14  # lest one launch keep the device, and Ctrl-C, waiting for long
 
 
-def step(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    cross_entropy: bool,
-    sample_weight: Tensor | None,
-    rows: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """C, ∂C/∂w and ∂C/∂b of tensors that go together, y, weight and sample_weight contiguous,
-    weight and bias in the dtype to compute in. rows: see `cost_gradients_and_rows`."""
+def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """C, ∂C/∂w and ∂C/∂b; rows: (2, N), where to write every sample's sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ."""
+    x, y, weight, bias, cross_entropy, sample_weight = inputs
     samples, features = x.shape
     results = torch.empty_like(bias), torch.empty_like(weight), torch.empty_like(bias)
     tile = _tile(x, samples, weight)
@@ -70,20 +63,13 @@ def step(
 
 
 def sgd_epoch(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    learning_rate: float,
-    batch_size: int,
-    order: Tensor | None,
-    cross_entropy: bool,
-    sample_weight: Tensor | None,
+    inputs: Inputs, learning_rate: float, batch_size: int, order: Tensor | None
 ) -> Tensor:
-    """The mean cost of the steps; weight and bias are changed in place. Arguments as for `step`.
+    """The mean cost of the steps; weight and bias are changed in place.
 
     In one program, which keeps w and b in registers from step to step.
     """
+    x, y, weight, bias, cross_entropy, sample_weight = inputs
     samples, features = (len(x) if order is None else len(order)), x.shape[1]
     size = min(batch_size, samples)
     costs = weight.new_zeros((), dtype=torch.float64)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bp_torch.fused.step import WIDE, cost_and_gradients, cost_gradients_and_rows
+from bp_torch.fused.inputs import WIDE
+from bp_torch.fused.step import cost_and_gradients, cost_gradients_and_rows
 
 
 @torch.library.custom_op("bp_torch::fused_step", mutates_args=())

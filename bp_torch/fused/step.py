@@ -1,7 +1,7 @@
-"""The fused step's front door: what is passed is held against what fits, and sent to its device."""
+"""The fused step and the fused epoch, sent to the device where the data are."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -11,15 +11,7 @@ import torch
 from torch import Tensor
 
 from bp_torch import checks
-from bp_torch.formulas import COSTS, cost_and_prime
-
-WIDE = {
-    torch.float64: torch.float64,
-    torch.float32: torch.float32,
-    torch.bfloat16: torch.float32,
-    torch.float16: torch.float32,
-}
-"""The dtype to compute in, for each that x may have."""
+from bp_torch.fused.inputs import Inputs, inputs_of
 
 Step = tuple[Tensor, Tensor, Tensor]
 """C, ∂C/∂w and ∂C/∂b."""
@@ -68,42 +60,25 @@ def cost_and_gradients(
         with torch.no_grad():
             results = torch.ops.bp_torch.fused_step(x, y, weight, bias, cost, sample_weight, False)
         return results[:3]
-    return _step(x, y, weight, bias, cost, sample_weight, None)
+    inputs = inputs_of(x, y, weight, bias, cost, sample_weight)
+    step: Step = _backend(x).step(inputs, None)
+    return step if inputs.weight is weight else _in_dtypes_of(weight, bias, step)
 
 
 def cost_gradients_and_rows(
     x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, cost: str, sample_weight: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """`cost_and_gradients`, then ∂C/∂zᵢ and ∂C/∂yᵢ of every sample, as one tensor (2, N)."""
-    require_fit(x, y, weight, bias, sample_weight)
-    rows = torch.empty((2, len(y)), dtype=WIDE[x.dtype], device=x.device)
-    step = _step(x, y, weight, bias, cost, sample_weight, rows)
+    inputs = inputs_of(x, y, weight, bias, cost, sample_weight)
+    rows = inputs.weight.new_empty(2, len(y))
+    step = _backend(x).step(inputs, rows)
     rows /= len(y) if sample_weight is None else sample_weight.sum(dtype=rows.dtype)
-    return *step, rows
+    return *_in_dtypes_of(weight, bias, step), rows
 
 
-def _step(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    cost: str,
-    sample_weight: Tensor | None,
-    rows: Tensor | None,
-) -> Step:
-    if cost not in COSTS:
-        cost_and_prime(cost)  # raises
-    cross_entropy = cost == "cross-entropy"
-    if _fits_as_it_is(x, y, weight, bias, sample_weight):
-        return _backend(x).step(x, y, weight, bias, cross_entropy, None, rows)
-    require_fit(x, y, weight, bias, sample_weight)
-    with torch.no_grad():
-        w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
-        s = sample_weight if sample_weight is None else sample_weight.contiguous()
-        value, by_weight, by_bias = _backend(x).step(
-            x, y.contiguous(), w, b, cross_entropy, s, rows
-        )
-    return value, by_weight.to(weight.dtype), by_bias.to(bias.dtype)
+def _in_dtypes_of(weight: Tensor, bias: Tensor, step: Step) -> Step:
+    cost, by_weight, by_bias = step
+    return cost, by_weight.to(weight.dtype), by_bias.to(bias.dtype)
 
 
 def sgd_epoch(
@@ -140,8 +115,7 @@ def sgd_epoch(
         TypeError, ValueError: as `cost_and_gradients`; and for a batch size below 1, an order that
             is not int64 or holds an index outside 0 … N − 1. Nothing has been changed then.
     """
-    cost_and_prime(cost)
-    require_fit(x, y, weight, bias, sample_weight)
+    inputs = inputs_of(x, y, weight, bias, cost, sample_weight)
     _require_order(order, x)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(
@@ -152,18 +126,13 @@ def sgd_epoch(
     learning_rate = float(learning_rate)
     backend = _backend(x)
     with torch.no_grad():
-        # In float32 where they have 16 bits, which lose small updates; rounded once, at the end.
-        w, b = (tensor.to(WIDE[x.dtype]).contiguous() for tensor in (weight, bias))
-        s = sample_weight if sample_weight is None else sample_weight.contiguous()
         # A large batch keeps all of the device busy by itself.
         features = x.shape[1]
         large = batch_size * max(features, _LEAST_WIDTH) > backend.LARGEST_BATCH
-        large |= features > backend.WIDEST
-        epoch = _epoch_of_steps if large else backend.sgd_epoch
-        value: Tensor = epoch(
-            x, y.contiguous(), w, b, learning_rate, batch_size, order, cost == "cross-entropy", s
-        )
-        for parameter, updated in ((weight, w), (bias, b)):
+        epoch = _epoch_of_steps if large or features > backend.WIDEST else backend.sgd_epoch
+        value: Tensor = epoch(inputs, learning_rate, batch_size, order)
+        # Converted ones, in float32 for 16 bits that would lose small updates, are rounded once.
+        for parameter, updated in ((weight, inputs.weight), (bias, inputs.bias)):
             if updated.data_ptr() != parameter.data_ptr():
                 parameter.copy_(updated)
             elif not parameter.is_inference():
@@ -172,108 +141,20 @@ def sgd_epoch(
 
 
 def _epoch_of_steps(
-    x: Tensor,
-    y: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    learning_rate: float,
-    batch_size: int,
-    order: Tensor | None,
-    cross_entropy: bool,
-    sample_weight: Tensor | None,
+    inputs: Inputs, learning_rate: float, batch_size: int, order: Tensor | None
 ) -> Tensor:
-    step = _backend(x).step
-    everything: Sequence[Any] = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
-    batches = everything if order is None else order.split(batch_size)
+    x, y, weight, bias, cross_entropy, sample_weight = inputs
+    one_after_another = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
+    batches: Sequence[Any] = one_after_another if order is None else order.split(batch_size)
     costs = []
-    for chosen in batches:
-        s = None if sample_weight is None else sample_weight[chosen]
-        value, by_weight, by_bias = step(x[chosen], y[chosen], weight, bias, cross_entropy, s, None)
+    for rows in batches:
+        s = None if sample_weight is None else sample_weight[rows]
+        batch = Inputs(x[rows], y[rows], weight, bias, cross_entropy, s)
+        value, by_weight, by_bias = _backend(x).step(batch, None)
         weight -= learning_rate * by_weight
         bias -= learning_rate * by_bias
         costs.append(value)
     return torch.stack(costs).mean()
-
-
-def _fits_as_it_is(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, sample_weight: Tensor | None
-) -> bool:
-    """Whether there is nothing to convert or refuse: a short cut for small batches."""
-    if sample_weight is not None:
-        return False
-    try:
-        samples, features = x.shape
-        dtype = x.dtype
-        return (
-            samples > 0
-            and features > 0
-            and y.shape == (samples,)
-            and weight.shape == (features,)
-            and not bias.shape
-            and (dtype is torch.float32 or dtype is torch.float64)
-            and (y.dtype is dtype and weight.dtype is dtype and bias.dtype is dtype)
-            and (
-                (x.is_cpu and y.is_cpu and weight.is_cpu and bias.is_cpu)
-                or (x.is_cuda and y.device == weight.device == bias.device == x.device)
-            )
-            and (x.stride(1) == 1 or features == 1)
-            and y.is_contiguous()
-            and weight.is_contiguous()
-        )
-    except (AttributeError, RuntimeError, ValueError):
-        return False
-
-
-def require_fit(
-    x: Tensor, y: Tensor, weight: Tensor, bias: Tensor, sample_weight: Tensor | None
-) -> None:
-    """Raise TypeError or ValueError unless these are samples and a neuron that go together."""
-    others = {"y": y, "weight": weight, "bias": bias}
-    if sample_weight is not None:
-        others["sample_weight"] = sample_weight
-    for name, tensor in {"x": x, **others}.items():
-        checks.require_floating(name, tensor)
-        if tensor.layout is not torch.strided:
-            raise ValueError(
-                f"{name} must be a dense tensor, got {tensor.layout}; pass {name}.to_dense()"
-            )
-    if x.ndim != 2 or 0 in x.shape:
-        raise ValueError(
-            f"x must have shape (N, D), at least one sample of at least one feature, got "
-            f"{tuple(x.shape)}; a single sample is x[None, :] with y[None]"
-        )
-    if x.dtype not in WIDE:
-        raise TypeError(f"x must be {_any_of(WIDE)}, got {x.dtype}; convert it, as in x.float()")
-    if x.device.type not in ("cpu", "cuda"):
-        raise ValueError(
-            f"x must be on a CPU or CUDA device, got {x.device}; move it, as in x.cpu()"
-        )
-    if x.shape[1] > 1 and x.stride(1) != 1:
-        raise ValueError(
-            f"the features of each row of x must lie next to each other in memory, got strides "
-            f"{x.stride()}; pass x.contiguous(), which copies x once"
-        )
-    samples, features = x.shape
-    shapes = {"y": (samples,), "weight": (features,), "bias": (), "sample_weight": (samples,)}
-    for name, tensor in others.items():
-        if tensor.shape != shapes[name]:
-            raise ValueError(
-                f"{name} must have shape {shapes[name]} beside x of shape {tuple(x.shape)}, got "
-                f"{tuple(tensor.shape)}"
-            )
-        dtypes = dict.fromkeys((x.dtype, WIDE[x.dtype]))
-        if name == "sample_weight":
-            dtypes = dict.fromkeys((y.dtype,))
-        if tensor.dtype not in dtypes:
-            raise TypeError(
-                f"{name} must be {_any_of(dtypes)} beside x in {x.dtype}, got {tensor.dtype}; "
-                f"convert it, as in {name}.to({next(iter(dtypes))})"
-            )
-        if tensor.device != x.device:
-            raise ValueError(
-                f"{name} must be on {x.device} as x is, got {tensor.device}; "
-                f"move it, as in {name}.to(x.device)"
-            )
 
 
 def _require_order(order: Tensor | None, x: Tensor) -> None:
@@ -293,10 +174,6 @@ def _require_order(order: Tensor | None, x: Tensor) -> None:
     if lowest < 0 or highest >= len(x):
         wrong = int(lowest if lowest < 0 else highest)
         raise ValueError(f"order must hold indices from 0 to {len(x) - 1}, got {wrong}")
-
-
-def _any_of(dtypes: Iterable[torch.dtype]) -> str:
-    return " or ".join(str(dtype) for dtype in dtypes)
 
 
 def _backend(x: Tensor) -> Any:

@@ -12,6 +12,7 @@ from tolerances import EPOCH_RELATIVE, FUSED_EPS
 
 from bp_torch import fused
 from bp_torch.fused import step as front_door
+from bp_torch.fused.inputs import WIDE, Inputs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETED = {} if DEVICE == "cuda" else {"TRITON_INTERPRET": "1"}
@@ -139,9 +140,8 @@ def test_rows_lie_apart_and_nothing_around_them_counts(shape, dtype):
 @pytest.mark.parametrize("features", [64, 5000])
 def test_nothing_is_written_beside_the_rows(features):
     batch = on_device(draw(5, features, torch.float32))
-    x, y, weight, bias = batch.tensors
     around = torch.full((2, 40), 7.0, device=DEVICE)
-    cuda.step(x, y, weight, bias, False, None, around[:, 8:13])
+    cuda.step(Inputs(*batch.tensors, False, None), around[:, 8:13])
     assert (around[:, :8] == 7).all()
     assert (around[:, 13:] == 7).all()
     assert (around[:, 8:13] != 7).all()
@@ -288,7 +288,7 @@ def test_long_epochs_are_cut_into_launches(monkeypatch):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_chunks_take_little_memory(features, dtype):
     """At most 1% of x, or what the fewest chunks take; and hold every row."""
-    wide = torch.empty(0, dtype=front_door.WIDE[dtype])
+    wide = torch.empty(0, dtype=WIDE[dtype])
     for samples in (1, 77, 4096, 10**5, 10**8):
         x = torch.empty(samples, features, dtype=dtype, device="meta")
         tile = cuda._tile(x, samples, wide)
