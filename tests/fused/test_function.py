@@ -6,6 +6,7 @@ from torch.autograd import forward_ad
 
 import bp_torch as bp
 from bp_torch import fused
+from bp_torch.fused import cpu
 
 COSTS = ["quadratic", "cross-entropy"]
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -44,9 +45,12 @@ def test_gradcheck(cost):
 def test_gradcheck_catches_a_planted_mistake(monkeypatch):
     from bp_torch.fused import function
 
+    def one_percent_too_large(*arguments, **options):
+        cost, by_weight, by_bias = right(*arguments, **options)
+        return cost, by_weight * 1.01, by_bias
+
     right = function.cost_and_gradients
-    wrong = lambda *a, **k: (lambda c, w, b: (c, w * 1.01, b))(*right(*a, **k))  # noqa: E731
-    monkeypatch.setattr(function, "cost_and_gradients", wrong)
+    monkeypatch.setattr(function, "cost_and_gradients", one_percent_too_large)
     x, y, weight, bias = leaves(draw(6, 3, torch.float64), "weight", "bias")
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         torch.autograd.gradcheck(lambda w, b: bp.fused_cost(x, y, w, b), (weight, bias))
@@ -172,17 +176,48 @@ def test_bad_input_is_refused_as_by_the_step():
         bp.fused_cost([[1.0]], torch.zeros(1), torch.zeros(1), torch.zeros(()))
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (8, 3), (33, 17)], ids=str)
-def test_compare_proves_it(shape):
+# One number; rows shorter than a vector; longer; whole blocks; several chunks, cut small for it.
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize(
+    ("shape", "chunk"),
+    [((1, 1), 512), ((8, 3), 512), ((33, 17), 512), ((32, 16), 512), ((40, 17), 16)],
+    ids=str,
+)
+def test_compare_proves_it(shape, chunk, cost, monkeypatch):
     """Held against autograd and the truth, for gradients by x, weight and bias."""
+    monkeypatch.setattr(cpu, "LEAST_ROWS", chunk)
+    monkeypatch.setattr(cpu, "CHUNK", 0)
     batch = draw(*shape, torch.float32)
 
     def reference(x, weight, bias):
-        return bp.quadratic_cost(torch.sigmoid(x @ weight + bias), batch.y.to(x.dtype))
+        z, y = x @ weight + bias, batch.y.to(x.dtype)
+        if cost == "quadratic":
+            return bp.quadratic_cost(torch.sigmoid(z), y)
+        return torch.nn.functional.binary_cross_entropy_with_logits(z, y)
 
     def ours(x, weight, bias):
-        return bp.fused_cost(x, batch.y.to(x.dtype), weight, bias).to(x.dtype)
+        return bp.fused_cost(x, batch.y.to(x.dtype), weight, bias, cost).to(x.dtype)
 
     inputs = (batch.x, batch.weight, batch.bias)
     report = bp.compare(ours, reference, inputs=inputs, compile=False)
     assert report.ok, str(report)
+
+
+def test_compare_names_a_planted_mistake(monkeypatch):
+    from bp_torch.fused import function
+
+    def without_x(*arguments):
+        cost, by_weight, by_bias, rows = right(*arguments)
+        return cost, by_bias.expand_as(by_weight), by_bias, rows
+
+    right = function.cost_gradients_and_rows
+    monkeypatch.setattr(function, "cost_gradients_and_rows", without_x)
+    batch = draw(8, 3, torch.float64)
+    report = bp.compare(
+        lambda x, w, b: bp.fused_cost(x, batch.y.to(x.dtype), w, b).to(x.dtype),
+        lambda x, w, b: bp.quadratic_cost(torch.sigmoid(x @ w + b), batch.y.to(x.dtype)),
+        inputs=(batch.x, batch.weight, batch.bias),
+        compile=False,
+    )
+    assert not report.ok
+    assert str(report.diagnosis) == "the gradient of w lacks the factor x"
