@@ -37,7 +37,7 @@ def test_train_ends_with_a_table_and_a_run(run, tmp_path):
     status, out, err = run("train", "--epochs", "30")
     assert (status, err) == (0, "")
     assert "gradient fused\n" in out
-    assert re.search(r"in 30 steps:\n  \d+ ULP, \d.\d+e-0[89] absolute\n", out)
+    assert re.search(r"in 30 steps:\n  \d+ ULP, \d.\d+e-\d\d absolute\n", out)
     assert "model        runs/breast-cancer-1/model.safetensors" in out
     assert "--logdir runs" in out
     assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
