@@ -192,6 +192,15 @@ def test_infinite_z_has_a_finite_cost_where_it_is_right(cost):
     assert [result.item() for result in results] == [0.0, 0.0, 0.0]
 
 
+def test_rows_that_a_block_lacks_do_not_count():
+    """They have δ = 0, which times infinity would be NaN."""
+    x, y = torch.tensor([[torch.inf, 1.0]]), torch.zeros(1)
+    weight, bias = torch.tensor([1.0, 0.0]), torch.tensor(0.0)
+    _, by_weight, by_bias = fused.cost_and_gradients(x, y, weight, bias, "cross-entropy")
+    assert by_weight.tolist() == [torch.inf, 1.0]
+    assert by_bias.item() == 1.0
+
+
 def test_memory_is_that_of_the_results():
     """What a step takes beyond its inputs is below 1% of x, copies of x above all."""
     code = """
