@@ -20,7 +20,7 @@ from threading import Thread
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, empty_like
 
 from bp_torch.fused import cpu_kernels
 from bp_torch.fused.cpu_blocks import Job
@@ -53,10 +53,11 @@ def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """C, ∂C/∂w and ∂C/∂b; rows: (2, N), where to write every sample's sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ."""
     x, y, weight, bias, _, _ = inputs
     samples, features = x.shape
-    cost, by_weight = torch.empty_like(bias), torch.empty_like(weight)
-    by_bias = torch.empty_like(bias)
+    cost, by_weight, by_bias = empty_like(bias), empty_like(weight), empty_like(bias)
     job = _job(inputs, rows)
-    chunk = max(LEAST_ROWS, CHUNK // max(features, 16) // 16 * 16)
+    chunk = LEAST_ROWS
+    if samples > chunk:
+        chunk = max(chunk, CHUNK // max(features, 16) // 16 * 16)
     if samples <= chunk:
         kernel = cpu_kernels.step_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
         kernel(job, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())
@@ -100,15 +101,17 @@ def sgd_epoch(
 
 def _job(inputs: Inputs, rows: Tensor | None) -> Job:
     x, y, weight, bias, cross_entropy, sample_weight = inputs
+    samples, features = x.shape
     return (
         x.data_ptr(),
         x.stride(0),
         y.data_ptr(),
         0 if sample_weight is None else sample_weight.data_ptr(),
-        *x.shape,
+        samples,
+        features,
         weight.data_ptr(),
         bias.data_ptr(),
-        int(cross_entropy),
+        1 if cross_entropy else 0,
         0 if rows is None else rows[0].data_ptr(),
         0 if rows is None else rows[1].data_ptr(),
     )
