@@ -3,7 +3,7 @@
 The kernels (cpu_blocks.py) are Numba's, with vectors of our own (vectors.py). Measured on two
 cores with AVX-512, x of 256 MB in float32, in units of one pass over x, for D from 1,024 to 30: a
 plain loop in Numba 1.5 to 4.7, since it is vectorised only in part; four rows at a time 1.4 to 2.2;
-blocks of 16 rows in explicit vectors, fetching ahead, 1.05 to 1.3.
+blocks of 16 rows in explicit vectors, fetching ahead, 1.0 to 1.2.
 
 Rows are cut into chunks by N and D alone, every chunk has a sum of its own, and the sums are added
 up in their order: the result is the same, to the bit, for any number of threads.
@@ -65,11 +65,11 @@ def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
 
     chunks = -(-samples // chunk)
     sums = np.empty((chunks, features + 3))
-    function = cpu_kernels.chunks_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    kernel = cpu_kernels.chunks_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
     for first in range(0, chunks, SLAB):
         end = min(chunks, first + SLAB)
         shared = np.array([*job, sums.ctypes.data, chunk, end, first], np.int64)
-        _in_team(function, shared.ctypes.data, min(torch.get_num_threads(), end - first))
+        _in_team(kernel.address, shared.ctypes.data, min(torch.get_num_threads(), end - first))
     totals = sums.sum(axis=0)
     means = torch.from_numpy(totals[:-1] / totals[-1])
     by_weight.copy_(means[:features])

@@ -73,7 +73,7 @@ the cross-entropy, then where to write sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂
 
 def batch_of(x_dtype: str, y_dtype: str, job: Job) -> Batch:
     """The job's first eleven numbers with their dtypes, which must be known to the compiler."""
-    raise NotImplementedError("only for Numba")
+    raise NotImplementedError("only for Numba")  # which compiles the overload below
 
 
 @overload(batch_of, prefer_literal=True, strict=False)

@@ -47,9 +47,9 @@ def step_kernel(x_dtype: str, y_dtype: str) -> Callable[[Job, int, int, int], No
 
 
 @cache
-def chunks_kernel(x_dtype: str, y_dtype: str) -> int:
-    """The address of a native function that sums chunk after chunk until none is left, to be called
-    in several threads at once with the address of a job.
+def chunks_kernel(x_dtype: str, y_dtype: str) -> Any:
+    """A native function, at its `address`, that sums chunk after chunk until none is left; to be
+    called in several threads at once with the address of a job.
 
     There the sums' address, rows per chunk, the end and the first chunk that no thread has taken
     follow the job's numbers.
@@ -69,12 +69,7 @@ def chunks_kernel(x_dtype: str, y_dtype: str) -> int:
             sum_rows(batch, c * chunk, last, sums, c * (batch.features + 3))
 
     signature = types.void(types.CPointer(types.int64))
-    kernel = _kept_on_disk(partial(cfunc, signature), work)
-    _kept_alive.append(kernel)
-    return kernel.address
-
-
-_kept_alive: list[Any] = []
+    return _kept_on_disk(partial(cfunc, signature), work)
 
 
 @cache

@@ -62,7 +62,8 @@ def cost_and_gradients(
         return results[:3]
     inputs = inputs_of(x, y, weight, bias, cost, sample_weight)
     step: Step = _backend(x).step(inputs, None)
-    return step if inputs.weight is weight else _in_dtypes_of(weight, bias, step)
+    as_it_is = inputs.weight is weight and inputs.bias is bias
+    return step if as_it_is else _in_dtypes_of(weight, bias, step)
 
 
 def cost_gradients_and_rows(

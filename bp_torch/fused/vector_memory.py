@@ -76,7 +76,7 @@ def size_of(typing: Any, place: types.Type) -> Any:
 def aligned_zeros(place: types.Type, length: int) -> Any:
     """An array in the dtype that numbers from `place` are computed in, on a boundary of 64 bytes:
     a vector across a boundary takes two accesses."""
-    raise NotImplementedError("only for Numba")
+    raise NotImplementedError("only for Numba")  # which compiles the overload below
 
 
 @overload(aligned_zeros, strict=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tolerances import FUSED_EPS
 from torch import Tensor
 
 
@@ -63,3 +64,17 @@ def largest_error(actual, expected):
     """In rounding units of the actual dtype, relative to the largest entry."""
     difference = abs(_long(actual) - expected).max() / abs(expected).max()
     return float(difference / torch.finfo(actual.dtype).eps)
+
+
+def agrees(results, batch):
+    """Whether C, ∂C/∂w and ∂C/∂b are as exact as their dtype allows."""
+    pairs = zip(results, truth(batch)[:3], strict=True)
+    return all(largest_error(actual, expected) <= FUSED_EPS for actual, expected in pairs)
+
+
+def agree(actual, expected, tolerance):
+    """Whether tensors equal their counterparts in float64, relatively or absolutely."""
+    return all(
+        torch.allclose(a.double(), e, rtol=tolerance, atol=tolerance)
+        for a, e in zip(actual, expected, strict=True)
+    )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from devices import needs_cuda
-from neuron_truth import Batch, draw, draw_without_cancellation, largest_error, truth
+from neuron_truth import Batch, agree, agrees, draw, draw_without_cancellation, largest_error, truth
 from tolerances import EPOCH_RELATIVE, FUSED_EPS
 
 from bp_torch import fused
@@ -77,11 +77,6 @@ def rows(batch):
     batch = on_device(batch)
     arguments = *batch.tensors, batch.cost, batch.sample_weight
     return front_door.cost_gradients_and_rows(*arguments)[3].cpu()
-
-
-def agrees(results, batch):
-    pairs = zip(results, truth(batch)[:3], strict=True)
-    return all(largest_error(actual, expected) <= FUSED_EPS for actual, expected in pairs)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -234,13 +229,6 @@ def epoch(batch, learning_rate, batch_size, order=None):
     arguments = x, y, weight, bias, learning_rate, batch_size, order, batch.cost
     cost = fused.sgd_epoch(*arguments, sample_weight=s)
     return cost.cpu(), weight.cpu(), bias.cpu()
-
-
-def agree(actual, expected, tolerance):
-    return all(
-        torch.allclose(a.double(), e, rtol=tolerance, atol=tolerance)
-        for a, e in zip(actual, expected, strict=True)
-    )
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from neuron_truth import draw
+from neuron_truth import agree, draw
 from tolerances import EPOCH_RELATIVE
 
 from bp_torch import fused
@@ -29,13 +29,6 @@ def epoch(batch, learning_rate, batch_size, order=None):
         sample_weight=batch.sample_weight,
     )
     return cost, weight, bias
-
-
-def agree(actual, expected, tolerance):
-    return all(
-        torch.allclose(a.double(), e, rtol=tolerance, atol=tolerance)
-        for a, e in zip(actual, expected, strict=True)
-    )
 
 
 @pytest.mark.parametrize("shuffled", [False, True])

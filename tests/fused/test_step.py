@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from neuron_truth import draw, draw_without_cancellation, largest_error, truth
-from tolerances import CHAIN_EPS, FUSED_EPS
+from neuron_truth import agrees, draw, draw_without_cancellation, largest_error, truth
+from tolerances import CHAIN_EPS
 
 import bp_torch as bp
 from bp_torch import fused
@@ -29,12 +29,6 @@ def step(batch):
     return fused.cost_and_gradients(*batch.tensors, batch.cost, sample_weight=batch.sample_weight)
 
 
-def agrees(results, batch):
-    """Whether C, ∂C/∂w and ∂C/∂b are as exact as their dtype allows."""
-    pairs = zip(results, truth(batch)[:3], strict=True)
-    return all(largest_error(actual, expected) <= FUSED_EPS for actual, expected in pairs)
-
-
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("cost", COSTS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -46,6 +40,15 @@ def test_is_exact(shape, dtype, cost, weighted):
     assert [result.dtype for result in results] == [wide, dtype, dtype]
     assert [result.shape for result in results] == [(), batch.weight.shape, ()]
     assert agrees(results, batch)
+
+
+@pytest.mark.parametrize("narrow", ["weight", "bias"])
+def test_each_gradient_has_the_dtype_of_its_parameter(narrow):
+    batch = draw(40, 20, torch.bfloat16)
+    parameters = {"weight": batch.weight.float(), "bias": batch.bias.float()}
+    parameters[narrow] = parameters[narrow].bfloat16()
+    _, *gradients = fused.cost_and_gradients(batch.x, batch.y, **parameters)
+    assert [g.dtype for g in gradients] == [p.dtype for p in parameters.values()]
 
 
 def slips(batch):
