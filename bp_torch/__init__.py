@@ -1,15 +1,12 @@
 """bp_torch: backpropagation with the derivative in plain sight."""
 
-# As an attribute, `compare` is the function and no longer the package it comes from; modules of
-# that package are imported by `from bp_torch.compare import …`.
-
-from bp_torch.backprop import Chain, LayerChain, backprop
-from bp_torch.compare import GradientMismatch, Report, assert_gradients, compare
-from bp_torch.formulas import cross_entropy_cost, quadratic_cost
-from bp_torch.functions import sigmoid
+from bp_torch.chain_rule import Chain, LayerChain, backprop
+from bp_torch.costs import cross_entropy_cost, quadratic_cost
+from bp_torch.forms import sigmoid
 from bp_torch.fused import fused_cost
-from bp_torch.modules import Layer, Network, Neuron
-from bp_torch.train.checkpoint import load
+from bp_torch.judge import GradientMismatch, Report, assert_gradients, compare
+from bp_torch.neuron import Layer, Network, Neuron
+from bp_torch.training.checkpoint import load
 
 __version__ = "0.1.0"
 

@@ -1,11 +1,23 @@
 """What the user passed, held against what the mathematics expects: one clear line when it differs.
 
-`describe`, `require_floating` and `require_same_shape` look at shape and dtype alone, so they cost
-next to nothing and may stand inside compiled or vmapped code. `require_finite` and
-`require_unit_interval` read the values; they stand where data enters, not in every step.
+Most look at shape and dtype alone, so they cost next to nothing and may stand inside compiled or
+vmapped code. `require_finite` and `require_unit_interval` read the values; they stand where data
+enters, not in every step.
 """
 
+from collections.abc import Iterable, Mapping
+from operator import index
+from typing import Any, TypeVar
+
+import torch
 from torch import Tensor
+
+from bp_torch.dtypes import NAMES
+
+Entry = TypeVar("Entry")
+
+LARGEST_SIZE = 2**48
+"""A number of features or neurons beyond it fits into no memory, and overflows torch's own sums."""
 
 
 def describe(name: str, tensor: Tensor) -> str:
@@ -13,17 +25,57 @@ def describe(name: str, tensor: Tensor) -> str:
     return f"{name}, a {tensor.dtype} tensor of shape {tuple(tensor.shape)}"
 
 
+def any_of(dtypes: Iterable[torch.dtype]) -> str:
+    """ "torch.float64 or torch.float32"."""
+    return " or ".join(map(str, dict.fromkeys(dtypes)))
+
+
+def require_one_of(what: str, name: str, known: Mapping[Any, Entry]) -> Entry:
+    """The entry of that name; raises ValueError, with the names that there are, for another."""
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"{what} must be one of {', '.join(known)}; got {name!r}")
+    return known[name]
+
+
+def require_model(module: Any, kinds: Any) -> None:
+    """Raise TypeError unless the module is of a kind whose chain rule is written by hand."""
+    if not isinstance(module, kinds):
+        raise TypeError(
+            f"module must be a bp_torch.Neuron or Network, got {type(module).__name__}; "
+            f"for other code differentiate with autograd"
+        )
+
+
+def require_whole(what: str, value: Any, least: int, meaning: str = "") -> int:
+    """The whole number; raises ValueError for what is none, or less than `least`."""
+    explained = f" ({meaning})" if meaning else ""
+    try:
+        number = index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise ValueError(
+            f"{what} must be a whole number of at least {least}{explained}, got {value!r}"
+        )
+    return number
+
+
 def require_floating(name: str, tensor: Tensor) -> None:
-    """Raise TypeError unless `tensor` holds real floating-point numbers."""
+    """Raise TypeError unless `tensor` is a dense one of a floating-point dtype that we know."""
     if not isinstance(tensor, Tensor):
         raise TypeError(
             f"{name} must be a floating-point tensor, got {type(tensor).__name__}; "
             f"pass torch.as_tensor({name}, dtype=torch.float32)"
         )
-    if not tensor.is_floating_point():
+    if tensor.dtype not in NAMES:
+        expected = any_of(NAMES) if tensor.is_floating_point() else "a floating-point tensor"
         raise TypeError(
-            f"{name} must be a floating-point tensor, got {describe(name, tensor)}; "
+            f"{name} must be {expected}, got {describe(name, tensor)}; "
             f"convert it, for instance {name}.to(torch.float32)"
+        )
+    if tensor.layout is not torch.strided:
+        raise TypeError(
+            f"{name} must be a dense tensor, got layout {tensor.layout}; pass {name}.to_dense()"
         )
 
 
@@ -35,6 +87,80 @@ def require_same_shape(name: str, tensor: Tensor, other_name: str, other: Tensor
             f"{name} and {other_name} must have the same shape, got {tuple(tensor.shape)} and "
             f"{tuple(other.shape)}; reshape {other_name} to {tuple(tensor.shape)}"
         )
+
+
+def require_samples(y_hat: Tensor, y: Tensor) -> int:
+    """N, the number of samples, once outputs and targets have been found to fit each other."""
+    require_floating("y_hat", y_hat)
+    require_floating("y", y)
+    require_same_shape("y_hat", y_hat, "y", y)
+    if y_hat.numel() == 0:
+        raise ValueError(
+            f"the cost of no samples is undefined, got {describe('y_hat', y_hat)}; "
+            f"pass at least one sample"
+        )
+    return y_hat.shape[0] if y_hat.ndim else 1
+
+
+def require_features(x: Tensor, weight: Tensor) -> None:
+    """Raise TypeError or ValueError unless x has a column per feature, in the weight's dtype."""
+    require_floating("x", x)
+    features = weight.shape[-1]
+    if x.ndim == 0 or x.shape[-1] != features:
+        raise ValueError(
+            f"x must have shape (…, {features}), one column per feature, got {tuple(x.shape)}"
+        )
+    # Autocast brings both to one type by itself.
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(
+            f"x must be {weight.dtype} as the weight is, got {x.dtype}; "
+            f"convert one of them, for instance x.to({weight.dtype})"
+        )
+
+
+def require_batch(x: Tensor, y: Tensor, outputs: tuple[int, ...]) -> None:
+    """Raise TypeError or ValueError unless x and y are samples and targets to learn from."""
+    require_floating("x", x)
+    require_floating("y", y)
+    if x.ndim != 2:
+        raise ValueError(
+            f"x must have shape (N, D), one row per sample, got {tuple(x.shape)}; "
+            f"a single sample is x[None, :] with y[None]"
+        )
+    expected = (x.shape[0], *outputs)
+    if y.shape != expected:
+        raise ValueError(f"y must have shape {expected}, one row per sample, got {tuple(y.shape)}")
+    require_finite("x", x)
+    require_unit_interval("y", y)
+
+
+def require_layer(
+    in_features: int, out_features: int | None, dtype: torch.dtype | None
+) -> tuple[int, ...]:
+    """The shape of a layer's weight, (K, D) or (D,); raises ValueError for a size that is none, and
+    TypeError for a dtype that has no gradients."""
+    sizes = (in_features,) if out_features is None else (out_features, in_features)
+    shape = tuple(require_whole("the number of features or neurons", size, 1) for size in sizes)
+    if max(shape) > LARGEST_SIZE:
+        raise ValueError(
+            f"the number of features or neurons must fit into memory, got {max(shape):.3g}"
+        )
+    if dtype is not None and dtype not in NAMES:
+        raise TypeError(f"dtype must be {any_of(NAMES)}, got {dtype!r}")
+    return shape
+
+
+def require_layers(sizes: Iterable[int]) -> list[int]:
+    """The sizes of a network; raises ValueError where there are not two at least."""
+    try:
+        given = list(sizes)
+    except TypeError:
+        given = []
+    if len(given) < 2:
+        raise ValueError(
+            f"sizes must name the features and at least one layer, as [30, 1]; got {sizes!r}"
+        )
+    return given
 
 
 def require_finite(name: str, tensor: Tensor) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bp_torch import accurate, formulas
-from bp_torch.backprop import backprop
-from bp_torch.compare import Report, compare
-from bp_torch.functions import DERIVATIVES, sigmoid
-from bp_torch.modules import Model, Network, Neuron
+from bp_torch.chain_rule import backprop
+from bp_torch.costs import COSTS, quadratic_cost
+from bp_torch.forms import FORMS, Derivative, sigmoid
+from bp_torch.judge import Report, compare
+from bp_torch.neuron import Model, Network, Neuron
 
 WITNESSES = ("chain rule", "Function", "autograd", "differences")
 DIGITS = 50
@@ -40,19 +40,18 @@ def testimonies(*, compile: bool) -> list[Testimony]:
         compile: whether `compare` looks at torch.compile and torch.export as well.
     """
     generator = torch.Generator().manual_seed(0)
-    found = [_sigmoid(form, generator, compile) for form in DERIVATIVES]
+    found = [_sigmoid(form, generator, compile) for form in FORMS]
     for name, module in (
         ("neuron", Neuron(3, dtype=torch.float64, generator=generator)),
         ("network", Network([3, 4, 2], dtype=torch.float64, generator=generator)),
     ):
         found.append(_model(name, module, generator, compile))
-    found += [_cost(name, generator, compile) for name in formulas.COSTS]
+    found += [_cost(name, generator, compile) for name in COSTS]
     return found
 
 
-def _sigmoid(form: str, generator: torch.Generator, compile: bool) -> Testimony:
+def _sigmoid(form: Derivative, generator: torch.Generator, compile: bool) -> Testimony:
     z = torch.randn(40, generator=generator, dtype=torch.float64) * 4 - 4
-    ones = torch.ones_like(z)
 
     def sigma(values: list[Any]) -> Any:
         return sum(_sigma(value) for value in values)
@@ -60,14 +59,11 @@ def _sigmoid(form: str, generator: torch.Generator, compile: bool) -> Testimony:
     def by_function(t: Tensor) -> Tensor:
         return sigmoid(t, form)
 
-    by_hand = {
-        "textbook": lambda: formulas.sigmoid_backward(ones, formulas.sigmoid(z)),
-        "accurate": lambda: accurate.sigmoid_backward(ones, z),
-    }
+    by_hand = FORMS[form]
     return _testimony(
         f"sigmoid, {form}",
         truth=_fifty_digits(sigma, [z]),
-        chain=[by_hand[form]()],
+        chain=[by_hand.prime(z, by_hand.sigmoid(z))],
         by_function=lambda t: by_function(t).sum(),
         by_autograd=lambda t: torch.sigmoid(t).sum(),
         tensors=[z],
@@ -81,7 +77,7 @@ def _model(name: str, module: Model, generator: torch.Generator, compile: bool) 
     parameters = {key: value.detach() for key, value in module.named_parameters()}
 
     def cost(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lambda *values: formulas.quadratic_cost(forward(values), y)
+        return lambda *values: quadratic_cost(forward(values), y)
 
     def own(values: tuple[Tensor, ...]) -> Tensor:
         state = dict(zip(parameters, values, strict=True))
@@ -112,7 +108,7 @@ def _plain_forward(x: Tensor, *parameters: Tensor) -> Tensor:
 def _cost(name: str, generator: torch.Generator, compile: bool) -> Testimony:
     y_hat = torch.rand(12, generator=generator, dtype=torch.float64) * 0.9 + 0.05
     y = torch.rand(12, generator=generator, dtype=torch.float64)
-    cost, prime = formulas.cost_and_prime(name)
+    cost, prime = COSTS[name]
     functional = torch.nn.functional
 
     def peer(a: Tensor, t: Tensor) -> Tensor:

@@ -7,16 +7,18 @@ points on both sides, at 0, and where ŷ rounds to 1.
 import functools
 import itertools
 
-import mpmath
 import pytest
 import torch
 from devices import needs_cuda
+from errors import in_eps
 from tolerances import TRANSFORM_EPS
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils.checkpoint import checkpoint
+from truth import sigmoid_derivative
 
 import bp_torch as bp
+from bp_torch.derivative import SigmoidFunction
 
 FORMS = pytest.mark.parametrize("form", ["textbook", "accurate"])
 
@@ -27,28 +29,19 @@ POINTS = {
 }
 
 
-@functools.cache
-def derivative(order, z):
-    """The derivative of that order, a polynomial in σ and σ′ found by mpmath, to 50 digits."""
-    with mpmath.workdps(120):  # differences take digits: of 120, more than 50 are left
-        return float(mpmath.diff(lambda t: 1 / (1 + mpmath.exp(-t)), mpmath.mpf(z), order))
-
-
 def points(form, dtype=torch.float64):
     return torch.tensor(POINTS[form], dtype=dtype)
 
 
 def truth(form, order):
-    return torch.tensor([derivative(order, z) for z in POINTS[form]], dtype=torch.float64)
+    return torch.tensor([sigmoid_derivative(order, z) for z in POINTS[form]], dtype=torch.float64)
 
 
 def assert_right(actual, form, order=1, eps=TRANSFORM_EPS):
     expected = truth(form, order)
-    unit = torch.finfo(actual.dtype).eps
     # Relative to the derivative, or to σ′ where the order in question has a zero, as σ″ at 0.
     scale = torch.maximum(expected.abs(), truth(form, 1))
-    error = ((actual.double() - expected).abs() / scale / unit).max().item()
-    assert error <= eps, (actual, expected)
+    assert in_eps(actual, expected, scale) <= eps, (actual, expected)
 
 
 # The transforms of torch.func, as maps from a scalar function to its derivative of that order.
@@ -78,10 +71,7 @@ def test_every_nesting_of_torch_func_to_depth_three(form, nesting):
 
 
 def test_a_nesting_that_loses_a_derivative_is_caught():
-    class ForwardOnly(bp.functions.SigmoidFunctionWithJvp):
-        """Without the way round nested forward mode."""
-
-    function = jacfwd(jacfwd(ForwardOnly.apply))
+    function = jacfwd(jacfwd(SigmoidFunction.apply))  # without the way round nested forward mode
     with pytest.raises(AssertionError):
         assert_right(vmap(function)(points("textbook")), "textbook", 2)
 

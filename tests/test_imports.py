@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
-    *("checks", "blocks", "formulas", "accurate", "functions", "modules", "backprop", "compare"),
+    *("derivative", "dtypes", "checks", "quirks", "precise", "forms"),
+    *("costs", "neuron", "chain_rule", "judge"),
     *(
         "fused.inputs",
         "fused.vectors",
@@ -21,9 +22,9 @@ ORDER = [
     ),
     *("fused.cpu_blocks", "fused.cpu_kernels", "fused.step", "fused.operator"),
     *("fused.function", "fused.cpu", "fused.cuda_kernels", "fused.cuda", "fused", "witnesses"),
-    *("train.data", "train.gradients", "train.config", "train.evaluate", "train.checkpoint"),
-    *("train.descent", "train.monitor", "train.observer", "train.loop", "train.terminal"),
-    *("__init__", "cli", "__main__"),
+    *("training.data", "training.gradients", "training.config", "training.evaluate"),
+    *("training.checkpoint", "training.descent", "training.monitor", "training.observer"),
+    *("training.loop", "training.terminal", "__init__", "cli", "__main__"),
 ]
 HEAVY = {
     *("matplotlib", "numba", "pyarrow", "rich", "safetensors", "scipy", "sklearn"),
@@ -43,7 +44,7 @@ def imported_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bp_torch":
             inside = (node.module or "").removeprefix("bp_torch").removeprefix(".")
-            if inside in ("", "train", "fused"):  # from bp_torch import formulas
+            if inside in ("", "training", "fused"):  # from bp_torch import formulas
                 yield from (f"{inside}.{alias.name}".lstrip(".") for alias in node.names)
             else:
                 yield inside
@@ -58,7 +59,7 @@ def imported_names(path):
 def files():
     for path in sorted(PACKAGE.rglob("*.py")):
         name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
-        if name != "train.__init__":
+        if name != "training.__init__":
             yield pytest.param(path, name.removesuffix(".__init__"), id=name)
 
 
@@ -73,12 +74,12 @@ def test_imports_go_one_way(path, name):
 
 
 def test_an_import_the_wrong_way_is_caught():
-    assert violations("formulas", ["functions"]) == ["functions"]
+    assert violations("precise", ["forms"]) == ["forms"]
 
 
 def test_the_judge_imports_nothing_of_what_it_judges():
-    for path in (PACKAGE / "compare").glob("*.py"):
-        assert {name for name in imported_names(path) if room(name) != "compare"} == set()
+    for path in (PACKAGE / "judge").rglob("*.py"):
+        assert {name for name in imported_names(path) if room(name) != "judge"} == set()
 
 
 def test_importing_the_package_loads_nothing_heavy():
@@ -89,6 +90,21 @@ def test_importing_the_package_loads_nothing_heavy():
     loaded = {name.split(".")[0] for name in run.stdout.split()}
     assert "bp_torch" in loaded
     assert loaded & HEAVY == set()
+
+
+HEART = ("derivative", "costs", "neuron", "chain_rule")
+
+
+def test_the_heart_is_read_in_one_sitting():
+    lines = [(PACKAGE / f"{name}.py").read_text().splitlines() for name in HEART]
+    assert sum(map(len, lines)) <= 300
+    assert next(n for n, line in enumerate(lines[0], 1) if "def backward" in line) <= 60
+    private = [line for file in lines for line in file if "torch._" in line or "._C" in line]
+    assert private == []
+
+
+def test_the_first_page_needs_torch_alone():
+    assert list(imported_names(PACKAGE / "derivative.py")) == []
 
 
 def test_public_names_are_all_there():

@@ -5,7 +5,7 @@ import torch
 from tolerances import LONG_RUN_RELATIVE, PUBLISHED
 
 import bp_torch as bp
-from bp_torch.train.gradients import GRADIENTS
+from bp_torch.training.gradients import GRADIENTS
 
 BY = pytest.mark.parametrize("by", ["manual", "chain", "autograd"])
 

@@ -4,7 +4,9 @@ import mpmath
 import pytest
 import torch
 
-from bp_torch import accurate, formulas, witnesses
+from bp_torch import derivative, witnesses
+from bp_torch.derivative import SigmoidFunction
+from bp_torch.precise import formulas as accurate
 
 
 def test_fifty_digits_give_published_constants():
@@ -15,7 +17,11 @@ def test_fifty_digits_give_published_constants():
 
 
 def test_a_wrong_chain_rule_is_convicted(monkeypatch):
-    monkeypatch.setattr(formulas, "sigmoid_backward", lambda g, y: g * y)
+    def without_one_factor(ctx, upstream):
+        return upstream * ctx.saved_tensors[0]
+
+    monkeypatch.setattr(SigmoidFunction, "backward", staticmethod(without_one_factor))
+    monkeypatch.setattr(derivative, "sigmoid_prime", lambda y_hat: y_hat)
     testimony = witnesses._sigmoid("textbook", torch.Generator().manual_seed(0), compile=False)
     assert testimony.errors["chain rule"] > 1e12
     assert testimony.errors["Function"] > 1e12

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, empty_like
 
+from bp_torch.dtypes import NAMES
 from bp_torch.fused import cpu_kernels
 from bp_torch.fused.cpu_blocks import Job
 from bp_torch.fused.inputs import Inputs
@@ -40,12 +41,6 @@ SLAB = 1024
 EPOCH_SLAB = 2**24
 """Numbers of x per call in an epoch, for the same reason."""
 
-_NAMES = {
-    torch.float16: "float16",
-    torch.bfloat16: "bfloat16",
-    torch.float32: "float32",
-    torch.float64: "float64",
-}
 _NO_ORDER = np.empty(0, np.int64)
 
 
@@ -59,13 +54,13 @@ def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     if samples > chunk:
         chunk = max(chunk, CHUNK // max(features, 16) // 16 * 16)
     if samples <= chunk:
-        kernel = cpu_kernels.step_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+        kernel = cpu_kernels.step_kernel(NAMES[x.dtype], NAMES[y.dtype])
         kernel(job, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())
         return cost, by_weight, by_bias
 
     chunks = -(-samples // chunk)
     sums = np.empty((chunks, features + 3))
-    kernel = cpu_kernels.chunks_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    kernel = cpu_kernels.chunks_kernel(NAMES[x.dtype], NAMES[y.dtype])
     for first in range(0, chunks, SLAB):
         end = min(chunks, first + SLAB)
         shared = np.array([*job, sums.ctypes.data, chunk, end, first], np.int64)
@@ -89,7 +84,7 @@ def sgd_epoch(
     samples, indices = len(x), _NO_ORDER
     if order is not None:
         samples, indices = len(order), order.contiguous().numpy()
-    kernel = cpu_kernels.descent_kernel(_NAMES[x.dtype], _NAMES[y.dtype])
+    kernel = cpu_kernels.descent_kernel(NAMES[x.dtype], NAMES[y.dtype])
     job = _job(inputs, None)
     slab = batch_size * max(1, EPOCH_SLAB // (batch_size * x.shape[1]))
     costs = 0.0

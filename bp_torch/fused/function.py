@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import Function
 
-from bp_torch import checks
+from bp_torch import checks, quirks
 from bp_torch.fused.operator import row_gradients
 from bp_torch.fused.step import cost_and_gradients, cost_gradients_and_rows
 
@@ -48,9 +48,8 @@ def fused_cost(
             x, y, weight, bias, cost, sample_weight, by_row
         )[0]
         return value
-    transformed = torch._C._are_functorch_transforms_active()
-    # Function.apply first looks up forward's signature, which takes longer than a small step.
-    apply = FusedCost.apply if transformed else super(Function, FusedCost).apply
+    transformed = quirks.transformed()
+    apply = FusedCost.apply if transformed else quirks.apply_untransformed(FusedCost)
     value = apply(x, y, weight, bias, cost, sample_weight, by_row or transformed)[0]
     return value
 

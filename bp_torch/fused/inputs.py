@@ -7,15 +7,8 @@ import torch
 from torch import Tensor
 
 from bp_torch import checks
-from bp_torch.formulas import COSTS, cost_and_prime
-
-WIDE = {
-    torch.float64: torch.float64,
-    torch.float32: torch.float32,
-    torch.bfloat16: torch.float32,
-    torch.float16: torch.float32,
-}
-"""The dtype to compute in, for each that x may have."""
+from bp_torch.costs import COSTS
+from bp_torch.dtypes import WIDE
 
 
 class Inputs(NamedTuple):
@@ -40,7 +33,7 @@ def inputs_of(
 ) -> Inputs:
     """What was passed, converted where necessary; errors as of `cost_and_gradients`."""
     if cost not in COSTS:
-        cost_and_prime(cost)  # raises
+        checks.require_one_of("cost", cost, COSTS)  # raises
     cross_entropy = cost == "cross-entropy"
     if sample_weight is None and _fit_as_they_are(x, y, weight, bias):
         return Inputs(x, y, weight, bias, cross_entropy, None)

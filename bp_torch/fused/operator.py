@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bp_torch.fused.inputs import WIDE
+from bp_torch.dtypes import WIDE
 from bp_torch.fused.step import cost_and_gradients, cost_gradients_and_rows
 
 

@@ -6,13 +6,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from batches import agree, agrees, draw, draw_without_cancellation
 from devices import needs_cuda
-from neuron_truth import Batch, agree, agrees, draw, draw_without_cancellation, largest_error, truth
+from errors import in_eps
 from tolerances import EPOCH_RELATIVE, FUSED_EPS
+from truth import Batch, of_neuron
 
 from bp_torch import fused
+from bp_torch.dtypes import WIDE
 from bp_torch.fused import step as front_door
-from bp_torch.fused.inputs import WIDE, Inputs
+from bp_torch.fused.inputs import Inputs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETED = {} if DEVICE == "cuda" else {"TRITON_INTERPRET": "1"}
@@ -106,10 +109,10 @@ def test_chunks_of_several_tiles(shape, monkeypatch):
 @pytest.mark.parametrize("shape", [(5, 3), (70, 64), (7, 5000)], ids=str)
 def test_what_each_row_contributes(shape, dtype, cost, weighted):
     batch = draw_without_cancellation(*shape, dtype, cost, weighted=weighted)
-    by_x, by_y = truth(batch)[3:]
+    by_x, by_y = of_neuron(batch)[3:]
     by_z, by_target = rows(batch)
-    assert largest_error(torch.outer(by_z, batch.weight.to(by_z)), by_x) <= FUSED_EPS
-    assert largest_error(by_target, by_y) <= FUSED_EPS
+    assert in_eps(torch.outer(by_z, batch.weight.to(by_z)), by_x) <= FUSED_EPS
+    assert in_eps(by_target, by_y) <= FUSED_EPS
 
 
 def amid_nan(batch):
@@ -195,7 +198,7 @@ def test_saturation_loses_nothing(dtype, cost, target):
     z = torch.cat((z, -z)).to(dtype)
     one, y = torch.ones(1, dtype=dtype), torch.full_like(z, target)
     batch = Batch(z[:, None], y, one, torch.zeros((), dtype=dtype), cost)
-    expected = truth(batch)[3][:, 0]
+    expected = of_neuron(batch)[3][:, 0]
     size = torch.from_numpy(abs(expected).astype(float)).to(dtype)
     spacing = torch.nextafter(size, torch.full_like(size, torch.inf)) - size
     error = abs(rows(batch)[0].double().numpy() - expected)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from neuron_truth import agree, draw
+from batches import agree, draw
 from tolerances import EPOCH_RELATIVE
 
 from bp_torch import fused

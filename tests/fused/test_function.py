@@ -1,8 +1,10 @@
 import pytest
 import torch
-from neuron_truth import draw, draw_without_cancellation, largest_error, truth
+from batches import draw, draw_without_cancellation
+from errors import in_eps
 from tolerances import FUSED_EPS
 from torch.autograd import forward_ad
+from truth import of_neuron
 
 import bp_torch as bp
 from bp_torch import fused
@@ -28,11 +30,11 @@ def test_all_gradients_are_exact(shape, dtype, cost, weighted):
     x, y, weight, bias = leaves(batch, "x", "y", "weight", "bias")
     value = bp.fused_cost(x, y, weight, bias, cost, sample_weight=batch.sample_weight)
     gradients = torch.autograd.grad(value, (weight, bias, x, y))
-    for gradient, expected in zip(gradients, truth(batch)[1:], strict=True):
+    for gradient, expected in zip(gradients, of_neuron(batch)[1:], strict=True):
         assert gradient.dtype == dtype
         if dtype == torch.float16 and abs(expected).max() < 1e-4:
             continue  # subnormal numbers, whose spacing is not that of rounding units
-        assert largest_error(gradient, expected) <= FUSED_EPS
+        assert in_eps(gradient, expected) <= FUSED_EPS
 
 
 @pytest.mark.parametrize("cost", COSTS)

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from neuron_truth import agrees, draw, draw_without_cancellation, largest_error, truth
+from batches import agrees, draw, draw_without_cancellation
+from errors import in_eps
 from tolerances import CHAIN_EPS
+from truth import of_neuron
 
 import bp_torch as bp
 from bp_torch import fused
@@ -97,8 +99,8 @@ def test_is_as_exact_as_autograd_on_average(shape, cost):
         else:
             value = torch.nn.functional.binary_cross_entropy(y_hat, batch.y)
         eager = (value, *torch.autograd.grad(value, (weight, bias)))
-        expected = truth(batch)[:3]
-        errors.append([list(map(largest_error, r, expected)) for r in (step(batch), eager)])
+        expected = of_neuron(batch)[:3]
+        errors.append([list(map(in_eps, r, expected)) for r in (step(batch), eager)])
     ours, autograds = torch.tensor(errors).median(0).values
     half = 0.5  # unit, which the rounding of the result costs by itself
     assert (ours <= autograds.clamp(min=half)).all()
@@ -113,7 +115,7 @@ def test_saturation_loses_nothing():
             batch = replace(batch, x=z[:, None], y=torch.full_like(z, y))
             batch = replace(batch, weight=torch.ones(1), bias=torch.zeros(()))
             *_, rows = cost_gradients_and_rows(*batch.tensors, cost, None)
-            by_z = truth(batch)[3][:, 0]
+            by_z = of_neuron(batch)[3][:, 0]
             unit = torch.tensor(abs(by_z).astype(float)).float()
             spacing = torch.nextafter(unit, torch.tensor(torch.inf)) - unit
             error = (rows[0].double() - torch.tensor(by_z.astype(float))).abs()

@@ -1,0 +1,88 @@
+"""What torch's compiler and transforms have to be told. Private names of torch stand here alone.
+
+A custom Function that is right in eager reverse mode is not yet right everywhere: torch.compile
+refuses one that has a `jvp`, forward mode needs it, and two ways drop it in silence.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import _functorch
+from torch.autograd import Function, forward_ad
+
+
+def everywhere(
+    function: type[Function], formula: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """z ↦ function.apply(z) under each of torch's ways to differentiate.
+
+    Args:
+        function: with a `jvp`, of one tensor.
+        formula: the same value in operations that torch differentiates itself, for where it would
+            not ask the function: nested forward mode takes a custom jvp for a constant (pytorch
+            issue 197867), and torch.compile(torch.func.grad(…)) drops a custom rule or fails at it.
+    """
+    for_the_compiler = without_jvp(function)
+
+    def apply(z: Tensor) -> Tensor:
+        compiling = torch.compiler.is_compiling()
+        reverse, forward = torch_func_levels()
+        if forward > 1 or (compiling and reverse + forward > 0):
+            return formula(z)
+        chosen = for_the_compiler if compiling else function
+        return chosen.apply(z)  # type: ignore[no-any-return]
+
+    return apply
+
+
+def without_jvp(function: type[Function]) -> type[Function]:
+    """The same Function as torch.compile takes it: it refuses one that has a jvp of its own."""
+    return type(function.__name__, (function,), {"jvp": Function.jvp})
+
+
+def torch_func_levels() -> tuple[int, int]:
+    """How many torch.func transforms are at work around this call, in reverse and forward mode."""
+    levels = [level.key() for level in _functorch.get_interpreter_stack() or ()]
+    kinds = _functorch.TransformType
+    return levels.count(kinds.Grad), levels.count(kinds.Jvp)
+
+
+# The compiler is to ask once and not to look inside; it guards against a change by itself. This is
+# torch.compiler.assume_constant_result, without its import of the whole compiler.
+torch_func_levels._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def transformed() -> bool:
+    """Whether any torch.func transform is at work around this call."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def apply_untransformed(function: type[Function]) -> Callable[..., Any]:
+    """function.apply without the look at forward's signature that transforms need, which takes
+    longer than a small step."""
+    return super(Function, function).apply  # type: ignore[no-any-return, misc]
+
+
+def watched(*tensors: Tensor) -> bool:
+    """Whether anyone follows what is done to these: a graph, tangent, vmap, trace or subclass.
+
+    False says that they are numbers on the CPU and nothing else. Not for compiled code.
+    """
+    return (
+        forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+        or not all(is_plain(t) for t in tensors)
+    )
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether a tensor is numbers that lie in the CPU's memory as they are read: not negated or
+    conjugated lazily, no zeros without memory, sparse, batched, of a subclass or another device."""
+    return torch._C._dispatch_keys(tensor).raw_repr() | _PLAIN == _PLAIN
+
+
+_PLAIN: int = torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
+"""What torch dispatches on for such a tensor (device, autograd), a bit for each."""

@@ -1,0 +1,68 @@
+"""Four ways to one gradient: custom Function, torch's own, chain rule, and fused in one pass."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bp_torch.chain_rule import backprop
+from bp_torch.costs import COSTS
+from bp_torch.fused import cost_and_gradients
+from bp_torch.neuron import Model, Neuron
+
+Gradients = dict[str, Tensor]
+CostAndGradients = tuple[Tensor, Gradients]
+
+
+def manual(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
+    """Autograd's walk through the graph, with σ′ by hand in `SigmoidFunction.backward`."""
+    return _differentiate(module, module(x), y, cost)
+
+
+def autograd(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
+    """The peer: the same forward with torch.sigmoid, every derivative torch's own."""
+    for layer in module.layers:
+        x = torch.sigmoid(layer.pre_activation(x))
+    return _differentiate(module, x, y, cost)
+
+
+def chain(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
+    """The chain rule by hand from end to end, no autograd."""
+    result = backprop(module, x, y, cost=cost)
+    return result.cost, result.gradients
+
+
+def fused(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
+    """All in one pass over x; for one neuron, and always with the accurate form of σ′."""
+    neuron = require_one_neuron(module)
+    value, by_weight, by_bias = cost_and_gradients(x, y, neuron.weight, neuron.bias, cost)
+    return value, {"weight": by_weight, "bias": by_bias}
+
+
+def require_one_neuron(module: Model) -> Neuron:
+    """The module; raises ValueError for a network, which the fused step does not know."""
+    if not isinstance(module, Neuron):
+        raise ValueError(
+            "gradient fused is for one neuron, and this is a network; choose manual or chain"
+        )
+    return module
+
+
+def _differentiate(module: Model, y_hat: Tensor, y: Tensor, cost: str) -> CostAndGradients:
+    value = COSTS[cost][0](y_hat, y)
+    parameters = dict(module.named_parameters())
+    gradients = torch.autograd.grad(value, list(parameters.values()))
+    return value.detach(), dict(zip(parameters, gradients, strict=True))
+
+
+def default_gradient(module: Model) -> str:
+    """fused, the fastest, where the model is one neuron; otherwise manual."""
+    return "fused" if isinstance(module, Neuron) else "manual"
+
+
+GRADIENTS: dict[str, Callable[[Model, Tensor, Tensor, str], CostAndGradients]] = {
+    "manual": manual,
+    "autograd": autograd,
+    "chain": chain,
+    "fused": fused,
+}

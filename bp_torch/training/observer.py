@@ -1,0 +1,132 @@
+"""Looking at a descent without changing it: compared with autograd, and seen in TensorBoard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bp_torch.chain_rule import backprop
+from bp_torch.judge.ulp import ulp_distance
+from bp_torch.neuron import Model
+from bp_torch.training import gradients as ways
+from bp_torch.training.config import Config
+from bp_torch.training.data import Split
+from bp_torch.training.descent import Step, steps_per_epoch
+from bp_torch.training.evaluate import Score, accuracy, evaluate
+from bp_torch.training.monitor import Monitor, chain_scalars, update_scalars
+
+STEPS_PER_LOOK = 300
+"""By default. A look costs as much as 5 to 25 steps, so looking takes less than 10% of the time."""
+
+METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The largest difference between the gradient by hand and autograd's, over steps compared."""
+
+    max_ulp: float = 0.0
+    max_abs: float = 0.0
+    steps: int = 0
+
+    def __or__(self, other: "Difference") -> "Difference":
+        """The larger of both."""
+        return Difference(
+            max_ulp=max(self.max_ulp, other.max_ulp),
+            max_abs=max(self.max_abs, other.max_abs),
+            steps=self.steps + other.steps,
+        )
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands. Cost and accuracy are over the training part, at the last look."""
+
+    step: int
+    steps: int
+    score: Score | None
+
+
+class Observer:
+    """Looks at a descent without changing it: compares gradients and writes to TensorBoard."""
+
+    def __init__(self, config: Config, module: Model, data: Split, directory: Path) -> None:
+        self._config, self._module, self._data = config, module, data
+        epoch = steps_per_epoch(len(data.x_train), config.batch_size)
+        default_look = max(STEPS_PER_LOOK, epoch)
+        self._check_every = epoch if config.check_every is None else config.check_every
+        self._log_every = default_look if config.log_every is None else config.log_every
+        self._monitor = None
+        if self._log_every:
+            self._monitor = Monitor(directory, config.hyperparameters(), METRICS)
+        self._total_steps = epoch * config.epochs
+        self._score: Score | None = None
+        self._since_look = Difference()
+        self.difference = Difference()
+        self.steps = 0
+
+    def __enter__(self) -> "Observer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._monitor:
+            self._monitor.close()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the descent stands."""
+        return Progress(step=self.steps, steps=self._total_steps, score=self._score)
+
+    def before(self, step: Step) -> None:
+        """A step is about to be taken: compare and look, where it is time to."""
+        self.steps = step.number + 1
+        if self._check_every and step.number % self._check_every == 0:
+            self._compare(step)
+        if self._log_every and step.number % self._log_every == 0:
+            update = update_scalars(self._module, step.gradients, self._config.learning_rate)
+            self._look(step.number, update)
+
+    def after(self) -> None:
+        """The descent has ended: a last look, with the weights as they will be saved."""
+        if self._log_every:
+            self._look(self.steps, {}, histograms=True)
+
+    def _compare(self, step: Step) -> None:
+        by_hand = step.gradients
+        if self._config.gradient == "autograd":
+            _, by_hand = ways.manual(self._module, step.x, step.y, self._config.cost)
+        _, reference = ways.autograd(self._module, step.x, step.y, self._config.cost)
+        difference = compare_gradients(by_hand, reference)
+        self._since_look |= difference
+        self.difference |= difference
+
+    def _look(self, step: int, scalars: dict[str, float], *, histograms: bool = False) -> None:
+        assert self._monitor is not None
+        module, data, cost = self._module, self._data, self._config.cost
+        chain = backprop(module, data.x_train, data.y_train, cost=cost)
+        test = evaluate(module, data.x_test, data.y_test, cost)
+        self._score = Score(
+            cost=chain.cost.item(),
+            accuracy=accuracy(chain.y_hat, data.y_train),
+            samples=len(data.y_train),
+        )
+        scalars = scalars | {
+            "cost/train": self._score.cost,
+            "cost/test": test.cost,
+            "accuracy/train": self._score.accuracy,
+            "accuracy/test": test.accuracy,
+            **chain_scalars(chain),
+        }
+        if self._since_look.steps:
+            scalars["compare/max_ulp"] = self._since_look.max_ulp
+            scalars["compare/max_abs"] = self._since_look.max_abs
+            self._since_look = Difference()
+        self._monitor.look(step, scalars, module, chain, histograms=histograms)
+
+
+def compare_gradients(actual: ways.Gradients, reference: ways.Gradients) -> Difference:
+    """The largest difference over all parameters, in ULP of the reference and absolute."""
+    pairs = [(actual[name], reference[name]) for name in reference]
+    return Difference(
+        max_ulp=max(ulp_distance(a, r).max().item() for a, r in pairs),
+        max_abs=max((a.double() - r.double()).abs().max().item() for a, r in pairs),
+        steps=1,
+    )

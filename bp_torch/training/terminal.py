@@ -1,0 +1,98 @@
+"""What a training run shows in the terminal: a progress bar, and a table at the end."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bp_torch.training import observer
+from bp_torch.training.loop import Result
+
+REFRESH_SECONDS = 0.1
+
+
+class ProgressBar:
+    """A bar with the training part's cost and accuracy; `show` is cheap enough for every step.
+
+    On a terminal only: a log file would fill up with it.
+    """
+
+    def __init__(self) -> None:
+        # Drawn from `show` alone: a thread of its own would contend with training.
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[score]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            auto_refresh=False,
+            transient=True,
+        )
+        self._task = self._progress.add_task("training", score="")
+        self._next_refresh = 0.0
+
+    def __enter__(self) -> "ProgressBar":
+        if self._progress.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress.live.is_started:
+            self._progress.stop()
+
+    def show(self, progress: observer.Progress) -> None:
+        """Draw the state of the run, at most ten times a second."""
+        if not self._progress.live.is_started or time.monotonic() < self._next_refresh:
+            return
+        self._next_refresh = time.monotonic() + REFRESH_SECONDS
+        score = progress.score
+        text = f"cost {score.cost:.5f}  accuracy {score.accuracy:.1%}" if score else ""
+        self._progress.update(
+            self._task, completed=progress.step, total=progress.steps, score=text, refresh=True
+        )
+
+
+def print_result(result: Result) -> None:
+    """The closing table."""
+    config = result.config
+    ended = "interrupted" if result.interrupted else "trained"
+    form = "" if config.derivative == "textbook" else f" ({config.derivative})"
+    print(
+        f"{config.dataset}: {result.module}, {config.cost} cost, gradient {config.gradient}{form}"
+    )
+    print(f"{ended} after {result.steps} steps in {result.seconds:.1f} s")
+    table = Table("", "training", "held out", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    parts = (result.train, result.test)
+    table.add_row("samples", *(str(part.samples) for part in parts))
+    table.add_row("cost", *(f"{part.cost:.5f}" for part in parts))
+    table.add_row("accuracy", *(f"{part.accuracy:.4f}" for part in parts))
+    Console(width=80, highlight=False).print(table)
+    print(_comparison(result))
+    print(f"model        {result.model}")
+    print(f"TensorBoard  {_tensorboard()} --logdir {config.runs}")
+
+
+def _comparison(result: Result) -> str:
+    difference = result.difference
+    if not difference.steps:
+        return "gradient by hand against autograd's: not compared"
+    return (
+        f"gradient by hand against autograd's, largest difference in {difference.steps} steps:\n"
+        f"  {difference.max_ulp:g} ULP, {difference.max_abs:g} absolute"
+    )
+
+
+def _tensorboard() -> str:
+    """The command as it can be typed here: of this environment, whether it is activated or not."""
+    if shutil.which("tensorboard"):
+        return "tensorboard"
+    beside = Path(sys.executable).with_name("tensorboard")
+    return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

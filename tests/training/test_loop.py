@@ -1,0 +1,200 @@
+import pytest
+import torch
+from devices import needs_cuda
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from tolerances import FUNCTION_ULP
+
+import bp_torch as bp
+from bp_torch.derivative import SigmoidFunction
+from bp_torch.dtypes import DTYPES
+from bp_torch.training import data, loop
+from bp_torch.training.config import Config
+from bp_torch.training.descent import DivergedError
+from bp_torch.training.evaluate import accuracy
+from bp_torch.training.gradients import GRADIENTS
+
+
+def train(tmp_path, **options):
+    return loop.train(Config(runs=tmp_path, **options))
+
+
+def files(directory):
+    return sorted(path.name.split(".")[0] for path in directory.iterdir())
+
+
+def test_the_default_run_learns_as_well_as_logistic_regression(tmp_path):
+    result = train(tmp_path)
+    assert result.test.accuracy >= 0.97
+
+    split = data.split(data.load_dataset("breast-cancer"))
+    peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    peer.fit(split.x_train.numpy(), split.y_train.numpy())
+    peers_right = (peer.predict(split.x_test.numpy()) == split.y_test.numpy()).sum()
+    assert result.test.accuracy * result.test.samples >= peers_right - 1
+
+
+def test_a_network_learns_the_digits(tmp_path):
+    result = train(tmp_path, dataset="digits", layers=(30,), epochs=60)
+    assert result.test.accuracy >= 0.95
+    assert result.module == "a network of 64-30-10, 2260 parameters"
+
+
+@pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
+def test_the_manual_gradient_is_autograds_to_the_bit_in_every_step_checked(tmp_path, cost):
+    result = train(tmp_path, cost=cost, gradient="manual", epochs=20, check_every=1)
+    assert result.difference.steps == result.steps == 20 * 15
+    assert result.difference.max_ulp == FUNCTION_ULP[torch.float32]
+    assert result.difference.max_abs == 0
+
+
+def test_the_chain_rule_by_hand_reaches_the_same_weights(tmp_path):
+    manual, chain = (
+        bp.load(train(tmp_path, gradient=way, epochs=20, dtype="float64").model)
+        for way in ("manual", "chain")
+    )
+    torch.testing.assert_close(manual.weight, chain.weight, rtol=1e-9, atol=0)
+
+
+def test_a_wrong_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
+    def without_one_factor(ctx, upstream):
+        return upstream * ctx.saved_tensors[0]
+
+    monkeypatch.setattr(SigmoidFunction, "backward", staticmethod(without_one_factor))
+    result = train(tmp_path, gradient="manual", epochs=1)
+    assert result.difference.max_ulp > 1e6
+
+
+def test_fused_is_the_default_for_one_neuron_and_learns_the_same(tmp_path):
+    default = train(tmp_path, dtype="float64", epochs=20, check_every=1)
+    manual = train(tmp_path, dtype="float64", epochs=20, gradient="manual")
+    assert (default.config.gradient, manual.config.gradient) == ("fused", "manual")
+    assert default.difference.steps == default.steps
+    assert 0 < default.difference.max_abs < 1e-15
+    assert default.test == manual.test
+    weights = [bp.load(result.model).weight for result in (default, manual)]
+    torch.testing.assert_close(*weights, rtol=1e-9, atol=0)
+
+
+def test_a_network_has_manual_for_its_default_and_refuses_fused(tmp_path):
+    assert train(tmp_path, layers=(3,), epochs=1).config.gradient == "manual"
+    with pytest.raises(ValueError, match="gradient fused is for one neuron"):
+        train(tmp_path, layers=(3,), epochs=1, gradient="fused", name="refused")
+    assert not (tmp_path / "runs/refused").exists()
+
+
+def test_a_wrong_fused_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
+    from bp_torch.training import gradients
+
+    def without_half(x, y, weight, bias, cost):
+        value, by_weight, by_bias = right(x, y, weight, bias, cost)
+        return value, 2 * by_weight, by_bias
+
+    right = gradients.cost_and_gradients
+    monkeypatch.setattr(gradients, "cost_and_gradients", without_half)
+    assert train(tmp_path, epochs=1).difference.max_ulp > 1e6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_trains(tmp_path, dtype):
+    result = train(tmp_path, dtype=dtype, epochs=30)
+    assert result.test.accuracy > 0.95
+    assert bp.load(result.model).weight.dtype == (
+        torch.float64 if dtype == "float64" else torch.float32
+    )
+
+
+@pytest.mark.parametrize("batch_size", [0, 7, 10_000])
+def test_every_batch_size_trains(tmp_path, batch_size):
+    assert train(tmp_path, batch_size=batch_size, epochs=30).test.accuracy > 0.9
+
+
+def test_a_hidden_layer_in_front_of_one_output(tmp_path):
+    result = train(tmp_path, layers=(5, 3), epochs=60)
+    assert result.module == "a network of 30-5-3-1, 177 parameters"
+    assert result.test.accuracy > 0.95
+
+
+@pytest.mark.parametrize("name", data.DATASETS)
+def test_the_saved_model_takes_raw_features(tmp_path, name):
+    result = train(tmp_path, dataset=name, epochs=20)
+    split = data.split(data.load_dataset(name))
+    y_hat = bp.load(result.model)(split.x_test.float())
+    assert accuracy(y_hat, split.y_test) == pytest.approx(result.test.accuracy, abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_one_another(tmp_path):
+    one, same, other = (bp.load(train(tmp_path, epochs=2, seed=s).model) for s in (1, 1, 2))
+    assert torch.equal(one.weight, same.weight)
+    assert not torch.equal(one.weight, other.weight)
+
+
+def test_looking_does_not_change_what_is_learnt(tmp_path):
+    seen = train(tmp_path, epochs=3, log_every=1, check_every=1)
+    blind = train(tmp_path, epochs=3, log_every=0, check_every=0)
+    assert torch.equal(bp.load(seen.model).weight, bp.load(blind.model).weight)
+    assert blind.difference.steps == 0
+    assert files(blind.directory) == ["model"]
+
+
+def test_runs_without_a_name_are_numbered(tmp_path):
+    names = [train(tmp_path, epochs=1).directory.name for _ in range(2)]
+    assert names == ["breast-cancer-1", "breast-cancer-2"]
+
+
+def test_a_run_is_never_overwritten(tmp_path):
+    result = train(tmp_path, epochs=1, name="mine")
+    before = result.model.read_bytes()
+    with pytest.raises(FileExistsError, match=r"'mine' exists .* choose another name"):
+        train(tmp_path, epochs=2, name="mine")
+    assert result.model.read_bytes() == before
+
+
+def test_ctrl_c_saves_what_was_learnt(tmp_path):
+    def press_at_100(progress):
+        if progress.step == 100:
+            raise KeyboardInterrupt
+
+    result = loop.train(Config(runs=tmp_path), watch=press_at_100)
+    assert result.interrupted
+    assert result.steps == 100
+    assert files(result.directory) == ["events", "model"]
+    assert bp.load(result.model).weight.isfinite().all()
+    assert result.test.accuracy > 0.9
+
+
+def test_a_run_that_diverges_saves_no_model(tmp_path, monkeypatch):
+    def half_infinite(raw, standardise, module):
+        split = prepare(raw, standardise, module)
+        split.x_train[100:] *= 1e38
+        return split
+
+    prepare = loop._prepare
+    monkeypatch.setattr(loop, "_prepare", half_infinite)
+    with pytest.raises(DivergedError, match=r"stopped being finite at step \d+ and nothing was"):
+        train(tmp_path, learning_rate=1e30, log_every=0)
+    assert files(tmp_path / "breast-cancer-1") == []
+
+
+def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path, monkeypatch):
+    """The cost, taken before the step, is still finite."""
+
+    def overflowing(module, x, y, cost):
+        value, gradients = gradients_by_hand(module, x, y, cost)
+        return value, {name: gradient / 0.0 for name, gradient in gradients.items()}
+
+    gradients_by_hand = GRADIENTS["fused"]
+    monkeypatch.setitem(GRADIENTS, "fused", overflowing)
+    with pytest.raises(DivergedError, match="the parameter weight stopped being finite at step 1"):
+        train(tmp_path, batch_size=0, epochs=1)
+    assert files(tmp_path / "breast-cancer-1") == ["events"]
+
+
+@needs_cuda
+def test_a_gpu_learns_what_the_cpu_learns(tmp_path):
+    cpu, gpu = (
+        bp.load(train(tmp_path, device=device, dtype="float64", epochs=5).model)
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(gpu.weight, cpu.weight, rtol=1e-9, atol=1e-12)

@@ -1,0 +1,140 @@
+import pytest
+import torch
+from tensorboard.backend.event_processing import plugin_event_multiplexer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+import bp_torch as bp
+from bp_torch.training import data, loop, monitor
+from bp_torch.training.config import Config
+
+SCALARS = {
+    *("cost/train", "cost/test", "accuracy/train", "accuracy/test"),
+    *("chain/dC_dy_hat", "chain/dy_hat_dz", "chain/dz_dw"),
+    *("gradient/norm", "update/relative_size", "saturation/share"),
+    *("compare/max_ulp", "compare/max_abs"),
+}
+
+
+def read(directory):
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    events.Reload()
+    return events
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return loop.train(Config(runs=tmp_path_factory.mktemp("runs"), epochs=40))
+
+
+@pytest.fixture(scope="module")
+def events(result):
+    return read(result.directory)
+
+
+def test_the_tags_are_these_and_no_others(events):
+    tags = events.Tags()
+    assert set(tags["scalars"]) == SCALARS
+    assert set(tags["histograms"]) == {"weights/layer_1", "sigmoid_prime/layer_1"}
+    assert tags["images"] == tags["audio"] == []
+    assert tags["tensors"] == ["custom_scalars__config__"]
+
+
+def test_a_network_has_histograms_for_each_layer(tmp_path):
+    result = loop.train(Config(runs=tmp_path, dataset="digits", layers=(5,), epochs=1))
+    tags = read(result.directory).Tags()
+    assert set(tags["scalars"]) == SCALARS
+    assert set(tags["histograms"]) == {
+        f"{kind}/layer_{number}" for kind in ("weights", "sigmoid_prime") for number in (1, 2)
+    }
+
+
+def test_the_last_values_are_the_results(result, events):
+    for part, score in (("train", result.train), ("test", result.test)):
+        assert events.Scalars(f"cost/{part}")[-1].value == pytest.approx(score.cost)
+        assert events.Scalars(f"accuracy/{part}")[-1].value == pytest.approx(score.accuracy)
+        assert events.Scalars(f"cost/{part}")[-1].step == result.steps
+
+
+def test_the_hyperparameters_are_in_the_run_itself(result):
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(result.config.runs)).Reload()
+    assert list(multiplexer.Runs()) == ["breast-cancer-1"]
+    start = multiplexer.SummaryMetadata("breast-cancer-1", "_hparams_/session_start_info")
+    content = plugin_data_pb2.HParamsPluginData.FromString(start.plugin_data.content)
+    assert content.session_start_info.hparams["learning_rate"].number_value == 1.0
+    assert content.session_start_info.hparams["cost"].string_value == "quadratic"
+    experiment = multiplexer.SummaryMetadata("breast-cancer-1", "_hparams_/experiment")
+    content = plugin_data_pb2.HParamsPluginData.FromString(experiment.plugin_data.content)
+    assert {info.name.tag for info in content.experiment.metric_infos} == {
+        *("cost/train", "cost/test", "accuracy/train", "accuracy/test")
+    }
+
+
+def test_the_factors_of_the_chain_rule_share_one_chart(result):
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(result.config.runs)).Reload()
+    (tensor,) = multiplexer.Tensors("breast-cancer-1", "custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(tensor.tensor_proto.string_val[0])
+    (category,) = layout.category
+    (chart,) = category.chart
+    assert list(chart.multiline.tag) == ["chain/dC_dy_hat", "chain/dy_hat_dz", "chain/dz_dw"]
+    assert set(chart.multiline.tag) <= SCALARS
+
+
+def test_the_values_are_what_their_names_say(tmp_path):
+    """The first record of a run, worked out again with autograd."""
+    result = loop.train(Config(runs=tmp_path, epochs=1, batch_size=0, dtype="float64"))
+    events = read(result.directory)
+    first = {tag: events.Scalars(tag)[0] for tag in SCALARS}
+    assert {scalar.step for scalar in first.values()} == {0}
+
+    raw = data.split(data.load_dataset("breast-cancer"))
+    x, y = data.Standardisation.of(raw.x_train)(raw.x_train), raw.y_train
+    neuron = bp.Neuron(30, generator=torch.Generator().manual_seed(0)).double()
+    z = neuron.pre_activation(x)
+    y_hat = torch.sigmoid(z)
+    cost = bp.quadratic_cost(y_hat, y)
+    (dC_dy_hat,) = torch.autograd.grad(cost, y_hat, retain_graph=True)
+    (dy_hat_dz,) = torch.autograd.grad(y_hat, z, torch.ones_like(y_hat), retain_graph=True)
+    gradient = torch.cat([g.flatten() for g in torch.autograd.grad(cost, [*neuron.parameters()])])
+    weights = torch.cat([p.flatten() for p in neuron.parameters()])
+    expected = {
+        "cost/train": cost,
+        "accuracy/train": ((y_hat > 0.5) == (y > 0.5)).double().mean(),
+        "chain/dC_dy_hat": dC_dy_hat.square().mean().sqrt(),
+        "chain/dy_hat_dz": dy_hat_dz.square().mean().sqrt(),
+        "chain/dz_dw": x.square().mean().sqrt(),
+        "gradient/norm": gradient.norm(),
+        "update/relative_size": gradient.norm() / weights.norm(),
+        "saturation/share": (dy_hat_dz < 0.01).double().mean(),
+    }
+    for tag, value in expected.items():
+        assert first[tag].value == pytest.approx(value.item(), rel=1e-6), tag
+
+
+def test_a_comparison_between_two_records_is_not_lost(tmp_path, monkeypatch):
+    """The largest difference since the last record is written, whichever step it came from."""
+    from bp_torch.training import observer
+
+    differences = iter(range(1000))
+    monkeypatch.setattr(
+        observer,
+        "compare_gradients",
+        lambda *_: observer.Difference(max_ulp=100.0 - next(differences), max_abs=0.0, steps=1),
+    )
+    result = loop.train(Config(runs=tmp_path, epochs=1, check_every=1, log_every=4))
+    written = [scalar.value for scalar in read(result.directory).Scalars("compare/max_ulp")]
+    assert written == [100, 99, 95, 91, 87]
+    assert result.difference.max_ulp == 100
+
+
+def test_saturation_counts_the_units_that_hardly_learn():
+    neuron = bp.Neuron(1, dtype=torch.float64)
+    with torch.no_grad():
+        neuron.weight.fill_(1.0)
+        neuron.bias.zero_()
+    x = torch.tensor([[0.0], [4.0], [5.0], [-5.0]], dtype=torch.float64)  # σ′(4) = 0.018
+    chain = bp.backprop(neuron, x, torch.zeros(4, dtype=torch.float64))
+    assert monitor.chain_scalars(chain)["saturation/share"] == 0.5
