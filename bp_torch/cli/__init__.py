@@ -145,7 +145,7 @@ def compare(
     Status 0: right; 1: wrong; 2: it could not be tried.
     """
     from bp_torch.cli import targets
-    from bp_torch.judge.prove import compare as prove
+    from bp_torch.judge import compare as prove
     from bp_torch.training.config import resolve_device
 
     if target is None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bp_torch.chain_rule import backprop
-from bp_torch.judge.ulp import ulp_distance
+from bp_torch.judge.distance import ulp_distance
 from bp_torch.neuron import Model
 from bp_torch.training import gradients as ways
 from bp_torch.training.config import Config

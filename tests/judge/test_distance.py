@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from bp_torch.judge.ulp import ulp_distance
+from bp_torch.judge.distance import relative_distance, ulp_distance
 
 DTYPES = pytest.mark.parametrize(
     "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16]
@@ -60,3 +60,18 @@ def test_the_largest_number_has_a_unit(dtype):
 def test_tensors_that_cannot_be_compared_are_refused(actual, reference):
     with pytest.raises(ValueError, match="one shape and dtype"):
         ulp_distance(actual, reference)
+
+
+def test_the_relative_distance_is_relative_to_the_largest_entry_of_its_kind():
+    def error(actual, expected):
+        return relative_distance({"x": torch.tensor(actual)}, {"x": torch.tensor(expected)})[0]
+
+    nan, inf = torch.nan, torch.inf
+    assert error([4.0, 1.0], [4.0, 2.0]) == 0.25
+    assert error([0.5], [0.0]) == 0.5
+    assert error([nan, inf, 1.0], [nan, inf, 1.0]) == 0
+    assert error([nan], [1.0]) == error([1.0], [nan]) == error([-inf], [inf]) == inf
+    assert error([[1.0]], [1.0]) == inf
+    small = {"value": torch.tensor([100.0]), "gradient": (torch.tensor([1.0]),)}
+    off = {"value": torch.tensor([100.0]), "gradient": (torch.tensor([2.0]),)}
+    assert relative_distance(off, small) == (1.0, "gradient[0]")

@@ -15,19 +15,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from bp_torch.judge.evaluate import Pass
+from bp_torch.judge.passes import Pass
+from bp_torch.judge.trials import Draw
+from bp_torch.judge.truth import widen
 
 
 class Rounding(TorchDispatchMode):
     """Operations under this mode give results that are off as those of `dtype` are."""
 
-    def __init__(self, dtype: torch.dtype, generator: torch.Generator) -> None:
+    def __init__(self, dtype: torch.dtype, draw: Draw) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         limits, float64 = torch.finfo(dtype), torch.finfo(torch.float64)
         # In float64 itself, half of either would be rounded away.
         self.relative = max(limits.eps / 2, float64.eps)
         self.absolute = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
-        self.generator = generator
+        self.draw = draw
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -39,18 +41,15 @@ class Rounding(TorchDispatchMode):
         return tree_map_only(Tensor, self._moved, result)
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        if tensor.dtype != torch.float64:
+        if tensor.dtype != torch.float64 or tensor._is_zerotensor():  # zeros without memory
             return tensor
-        sign = torch.randint(0, 2, tensor.shape, generator=self.generator).mul_(2).sub_(1)
-        sign = sign.to(tensor)
+        sign = self.draw.signs(tensor)
         return torch.where(
             tensor == 0, tensor, tensor * (1 + self.relative * sign) + self.absolute * sign
         )
 
 
-def spread(
-    run: Callable[[], Pass], dtype: torch.dtype, generator: torch.Generator, draws: int
-) -> Pass:
+def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw, draws: int) -> Pass:
     """The largest change of outputs and gradients over a few runs with rounded operations.
 
     Args:
@@ -58,17 +57,13 @@ def spread(
         dtype: whose rounding is imitated.
     """
     exact = run()
-    outputs = [torch.zeros_like(t) for t in exact.outputs]
-    gradients = [None if t is None else torch.zeros_like(t) for t in exact.gradients]
+    outputs = tuple(torch.zeros_like(output) for output in exact.outputs)
+    gradients = {name: torch.zeros_like(gradient) for name, gradient in exact.gradients.items()}
     for _ in range(draws):
-        with Rounding(dtype, generator):
+        with Rounding(dtype, draw):
             moved = run()
-        for total, a, b in zip(
-            (*outputs, *gradients),
-            (*moved.outputs, *moved.gradients),
-            (*exact.outputs, *exact.gradients),
-            strict=True,
-        ):
-            if total is not None and a is not None and b is not None and a.is_floating_point():
-                torch.maximum(total, (a - b).abs().nan_to_num(0.0, 0.0), out=total)
-    return Pass(tuple(outputs), tuple(gradients))
+        for total, a, b in zip(outputs, moved.outputs, exact.outputs, strict=True):
+            widen(total, a, b)
+        for name, total in gradients.items():
+            widen(total, moved.gradients[name], exact.gradients[name])
+    return Pass(outputs, gradients)
