@@ -62,13 +62,6 @@ LOST = 0.01
 """A derivative that is off by more than 1% of itself is called lost."""
 
 
-def smallest(dtype: torch.dtype) -> float:
-    """The smallest difference that counts: results below the smallest normal number may be flushed
-    to zero, but for float16, whose subnormal numbers every processor keeps."""
-    limits = torch.finfo(dtype)
-    return limits.tiny * limits.eps if dtype == torch.float16 else limits.tiny
-
-
 # What is tried.
 
 DRAWN_INPUTS = 3
@@ -132,6 +125,9 @@ CLOSE, TINY = 3.0, 1e-12
 
 MOST_EVIDENCE = 3
 """The first trials that failed are looked at; the others failed for the same reason."""
+
+COARSER = (torch.bfloat16, torch.float16, torch.float32)
+"""Dtypes whose digits a gradient may have lost its own for, the coarsest first."""
 
 DIGITS_NEAR, DIGITS_LAST, DIGITS_SHARE = 8, 4, 0.95
 """A gradient has only a coarse dtype's digits where it is within so many of that dtype's rounding

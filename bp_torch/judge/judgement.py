@@ -12,7 +12,6 @@ from bp_torch.judge.criteria import (
     PEER_IN_FLOAT64,
     PEER_LIMIT,
     PEER_RIGHT,
-    smallest,
 )
 from bp_torch.judge.distance import unit
 from bp_torch.judge.truth import Estimate
@@ -87,7 +86,7 @@ def judge(
         room = max(room, PEER * _factor(theirs, exact, scale).deviation)
         peer_right = peer_error < PEER_RIGHT * exact.abs()
         excused = ~theirs.isfinite()
-    limit = limit.clamp(min=smallest(dtype))
+    limit = limit.clamp(min=_smallest(dtype))
     normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * limits.tiny) & peer_right
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
@@ -162,3 +161,10 @@ def _worst(excess: Tensor, bad: Tensor) -> tuple[int, ...] | None:
     if bad.any():
         excess = torch.where(bad, excess, -1.0)
     return tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
+
+
+def _smallest(dtype: torch.dtype) -> float:
+    """The smallest difference that counts: results below the smallest normal number may be flushed
+    to zero, but for float16, whose subnormal numbers every processor keeps."""
+    limits = torch.finfo(dtype)
+    return limits.tiny * limits.eps if dtype == torch.float16 else limits.tiny

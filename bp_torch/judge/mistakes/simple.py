@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import DIGITS_LAST, DIGITS_NEAR, DIGITS_SHARE, MOST_SAMPLES
+from bp_torch.judge.criteria import COARSER, DIGITS_LAST, DIGITS_NEAR, DIGITS_SHARE, MOST_SAMPLES
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
 from bp_torch.judge.passes import Tensors
@@ -181,7 +181,7 @@ def diagonal(e: Evidence) -> Iterator[Hypothesis]:
 
 def precision(e: Evidence) -> Iterator[Hypothesis]:
     """Your own numbers, where they carry no more digits than a coarser dtype has."""
-    for coarse in (torch.bfloat16, torch.float16, torch.float32):  # the coarsest that fits
+    for coarse in COARSER:
         if torch.finfo(coarse).eps <= torch.finfo(e.dtype).eps:
             continue
         if all(_has_digits_of(e, name, coarse) for name in e.bad):
