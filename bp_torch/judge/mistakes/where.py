@@ -3,11 +3,11 @@
 from torch import Tensor
 
 
-def describe(values: Tensor | None, wrong: Tensor, tested: Tensor, name: str) -> str | None:
+def describe(values: Tensor, wrong: Tensor, tested: Tensor, name: str) -> str | None:
     """A short description that fits the wrong elements exactly; None where there is none.
 
     Args:
-        values: the input, of the same shape; None where positions alone can tell.
+        values: the input; where its shape is another, positions alone can tell.
         wrong: where the gradient is wrong.
         tested: where a mistake would have been seen; the others decide nothing.
         name: of the input, for the text.
@@ -17,7 +17,10 @@ def describe(values: Tensor | None, wrong: Tensor, tested: Tensor, name: str) ->
         return None
     if not right.any():
         return "everywhere"
-    if int(wrong.sum()) > 1 and values is not None and values.shape == wrong.shape:
+    located = values.shape == wrong.shape
+    if located and (at := _at_one_value(values[wrong], values[right], name)):
+        return at
+    if located and int(wrong.sum()) > 1:
         for label, measure in ((name, values), (f"|{name}|", values.abs())):
             bad, good = measure[wrong], measure[right]
             if bad.min() > good.max():
@@ -32,6 +35,14 @@ def describe(values: Tensor | None, wrong: Tensor, tested: Tensor, name: str) ->
         if wrong.ndim == 2 and len(places[:, axis].unique()) == 1:
             return f"in one {word}, {places[0, axis].item()}"
     return None
+
+
+def _at_one_value(bad: Tensor, good: Tensor, name: str) -> str | None:
+    """ "at x = 0": a single place needs no region, but of 0, where functions have their kinks."""
+    value = bad[0]
+    if not (bad == value).all() or (good == value).any() or (bad.numel() == 1 and value != 0):
+        return None
+    return f"at {name} = {value.item() + 0.0:.6g}"  # no −0
 
 
 def _between(good: float, bad: float) -> str:
