@@ -94,6 +94,7 @@ def test_importing_the_package_loads_nothing_heavy():
     loaded = {name.split(".")[0] for name in run.stdout.split()}
     assert "bp_torch" in loaded
     assert loaded & HEAVY == set()
+    assert "bp_torch.judge" not in run.stdout.split()  # nor is the judge called before it is needed
 
 
 HEART = ("derivative", "costs", "neuron", "chain_rule")
@@ -115,3 +116,4 @@ def test_public_names_are_all_there():
     import bp_torch
 
     assert all(hasattr(bp_torch, name) for name in bp_torch.__all__)
+    assert not hasattr(bp_torch, "prove")

@@ -1,22 +1,20 @@
 """`compare`: cases are heard, the transforms tried, and the mistake called by its name."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from bp_torch.judge.cases import Case, make_case
 from bp_torch.judge.criteria import DRAWN_INPUTS
+from bp_torch.judge.hearing import Hearing, Record
+from bp_torch.judge.mistakes.diagnosis import diagnose
 from bp_torch.judge.progress import progress_line
 from bp_torch.judge.report import GradientMismatch, Outcome, Report, TransformRow, words
+from bp_torch.judge.transforms import try_transforms
+from bp_torch.judge.trials import Draw, Role
 from bp_torch.judge.undisturbed import undisturbed
-
-# What hears and diagnoses loads with the first comparison: `import bp_torch` brings this module
-# along, and it would be most of what that costs.
-if TYPE_CHECKING:
-    from bp_torch.judge.cases import Case
-    from bp_torch.judge.hearing import Record
-    from bp_torch.judge.trials import Role
 
 
 def compare(
@@ -58,12 +56,6 @@ def compare(
         TypeError, ValueError: what cannot be compared, in one line.
         Whatever fn raises on the given inputs, with a note on the trial and the shapes.
     """
-    from bp_torch.judge.cases import make_case
-    from bp_torch.judge.hearing import Hearing, Record
-    from bp_torch.judge.mistakes.diagnosis import diagnose
-    from bp_torch.judge.transforms import try_transforms
-    from bp_torch.judge.trials import Draw
-
     record = Record()
     table: tuple[TransformRow, ...] = ()
     with undisturbed(), progress_line(progress) as tell:
@@ -109,8 +101,8 @@ def _drawn(inputs: Any, seed: int) -> list[Sequence[Tensor]]:
 
 
 def _in_each(
-    case: "Case", dtypes: Sequence[torch.dtype] | None, devices: Sequence[Any] | None
-) -> list["Case"]:
+    case: Case, dtypes: Sequence[torch.dtype] | None, devices: Sequence[Any] | None
+) -> list[Case]:
     """The case in every dtype on every device that was asked for."""
     return [
         case.to(dtype, torch.device(device))
@@ -119,12 +111,12 @@ def _in_each(
     ]
 
 
-def _teller(tell: Callable[[str], None], case: "Case") -> Callable[["Role"], None]:
+def _teller(tell: Callable[[str], None], case: Case) -> Callable[[Role], None]:
     dtype = str(case.dtype).removeprefix("torch.")
     return lambda role: tell(f"{dtype}, {words(role)}")
 
 
-def _not_covered(record: "Record", has_reference: bool, transforms: bool) -> tuple[str, ...]:
+def _not_covered(record: Record, has_reference: bool, transforms: bool) -> tuple[str, ...]:
     left_out = []
     if transforms and not record.ok:
         left_out.append("torch's transforms, until the gradient itself is right")
