@@ -7,6 +7,11 @@ import torch
 from torch import Tensor
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """ "float32", of torch.float32."""
+    return str(dtype).removeprefix("torch.")
+
+
 def unit(values: Tensor, dtype: torch.dtype) -> Tensor:
     """One last place of `dtype` at each float64 value: 2^⌊log₂|v|⌋ · eps, at least the smallest
     subnormal number."""

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from bp_torch.judge.criteria import FEWEST_LOST, LOST, WORSE
-from bp_torch.judge.distance import unit
+from bp_torch.judge.distance import name_of, unit
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.trials import Role
 from bp_torch.judge.truth import Truth
@@ -16,7 +16,6 @@ def autograd_findings(e: Evidence) -> list[str]:
         return []
     if e.role not in (Role.AS_GIVEN, Role.INTO_SATURATION):
         return []
-    dtype = str(e.dtype).removeprefix("torch.")
     found = []
     for name, judgement in e.judgements.items():
         theirs, exact = e.peer.gradients[name], e.exact(name)
@@ -37,7 +36,7 @@ def autograd_findings(e: Evidence) -> list[str]:
             yours = (mine / last_place).reshape(-1)[index].item()
             peers = (error / last_place).reshape(-1)[index].item()
             found.append(
-                f"{dtype}: autograd is wrong and you are right: yours {yours:.1f} ULP, "
+                f"{name_of(e.dtype)}: autograd is wrong and you are right: yours {yours:.1f} ULP, "
                 f"autograd {peers:,.0f} ULP{at}"
             )
     return found
@@ -60,8 +59,7 @@ def _lost(e: Evidence, name: str, error: Tensor, theirs: Tensor) -> list[str]:
         text = f"more than 1% off for {name} {sign} {minus}{first:.3g}"
         if (zero & side).any():
             text += f", and 0 for {name} {sign} {minus}{x[zero & side].abs().min():.3g}"
-        dtype = str(e.dtype).removeprefix("torch.")
-        found.append(f"in {dtype} autograd itself loses the derivative: {text}")
+        found.append(f"in {name_of(e.dtype)} autograd itself loses the derivative: {text}")
     return found
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from bp_torch.judge import criteria
 from bp_torch.judge.behaviour import observe
 from bp_torch.judge.cases import Case
+from bp_torch.judge.distance import name_of
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.findings import autograd_findings, corrections
 from bp_torch.judge.judgement import Judgement, judge
@@ -184,7 +185,7 @@ def _row(
         role=evidence.role,
         quantity=quantity,
         name=name,
-        dtype=str(case.dtype).removeprefix("torch."),
+        dtype=name_of(case.dtype),
         device=str(case.device),
         ok=found.ok,
         yours_ulp=found.yours.max_ulp,

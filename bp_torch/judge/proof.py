@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bp_torch.judge.cases import Case, make_case
 from bp_torch.judge.criteria import DRAWN_INPUTS
+from bp_torch.judge.distance import name_of
 from bp_torch.judge.hearing import Hearing, Record
 from bp_torch.judge.mistakes.diagnosis import diagnose
 from bp_torch.judge.progress import progress_line
@@ -112,7 +113,7 @@ def _in_each(
 
 
 def _teller(tell: Callable[[str], None], case: Case) -> Callable[[Role], None]:
-    dtype = str(case.dtype).removeprefix("torch.")
+    dtype = name_of(case.dtype)
     return lambda role: tell(f"{dtype}, {words(role)}")
 
 

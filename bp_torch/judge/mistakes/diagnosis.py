@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bp_torch.judge.criteria import ALIKE, CLOSE, MOST_EVIDENCE, MOST_QUANTILES, TINY
+from bp_torch.judge.distance import name_of
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.hearing import Record
 from bp_torch.judge.mistakes.hypothesis import Family, Hypothesis
@@ -123,7 +124,7 @@ def _overflow(evidence: Sequence[Evidence]) -> Diagnosis | None:
             return Diagnosis(
                 "overflow",
                 f"the gradient of {name} is {what} {where}: something overflows on the way, in "
-                f"{str(e.dtype).removeprefix('torch.')}",
+                f"{name_of(e.dtype)}",
             )
     return None
 

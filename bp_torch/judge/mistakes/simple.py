@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bp_torch.judge.criteria import COARSER, DIGITS_LAST, DIGITS_NEAR, DIGITS_SHARE, MOST_SAMPLES
+from bp_torch.judge.distance import name_of
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
 from bp_torch.judge.passes import Tensors
@@ -185,9 +186,9 @@ def precision(e: Evidence) -> Iterator[Hypothesis]:
         if torch.finfo(coarse).eps <= torch.finfo(e.dtype).eps:
             continue
         if all(_has_digits_of(e, name, coarse) for name in e.bad):
-            dtype = str(coarse).removeprefix("torch.")
             text = (
-                f"{e.the_gradient} has lost precision: its numbers carry only the digits of {dtype}"
+                f"{e.the_gradient} has lost precision: its numbers carry only the digits of "
+                f"{name_of(coarse)}"
             )
             yield Hypothesis("precision", text, {name: e.mine(name) for name in e.bad})
             return

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from bp_torch.judge.cases import Case
 from bp_torch.judge.criteria import FEW, MOST_FOR_TRANSFORMS
+from bp_torch.judge.distance import name_of
 from bp_torch.judge.passes import each
 from bp_torch.judge.report import Outcome, TransformRow
 from bp_torch.judge.transforms.table import transform_table
@@ -22,8 +23,7 @@ def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
         small = replace(case, inputs=each(case.inputs, lambda t: t.flatten()[:FEW]))
     elif sum(tensor.numel() for tensor in case.inputs.values()) > MOST_FOR_TRANSFORMS:
         reason = f"more than {MOST_FOR_TRANSFORMS} elements: try fewer"
-        dtype = str(case.dtype).removeprefix("torch.")
-        return (TransformRow("all", dtype, Outcome.REFUSED, reason),)
+        return (TransformRow("all", name_of(case.dtype), Outcome.REFUSED, reason),)
     table = transform_table(small, compile=compile)
     if all(row.outcome is not Outcome.WRONG for row in table):
         return table

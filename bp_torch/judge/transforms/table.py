@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from bp_torch.judge import criteria
 from bp_torch.judge.cases import Case
-from bp_torch.judge.distance import Result, relative_distance
+from bp_torch.judge.distance import Result, name_of, relative_distance
 from bp_torch.judge.graph import is_leaf, nodes
 from bp_torch.judge.passes import Point, Refused, differentiate, foreign_code, outputs_of
 from bp_torch.judge.report import Outcome, TransformRow
@@ -233,8 +233,7 @@ class Scene:
 
 def _judged(row: Row, scene: Scene) -> TransformRow:
     outcome, detail = _outcome(row, scene)
-    dtype = str(scene.dtype).removeprefix("torch.")
-    return TransformRow(row.name, dtype, outcome, detail[:DETAIL_LENGTH])
+    return TransformRow(row.name, name_of(scene.dtype), outcome, detail[:DETAIL_LENGTH])
 
 
 def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str]:
