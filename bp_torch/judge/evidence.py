@@ -15,8 +15,6 @@ from bp_torch.judge.passes import Pass, Point, Tensors
 from bp_torch.judge.trials import Role
 from bp_torch.judge.truth import Truth
 
-TINY = 1e-300  # lest a division by 0 hide what is infinitely far
-
 
 class Quantity(Enum):
     """What was judged."""
@@ -92,7 +90,9 @@ class Evidence:
                 continue
             size = guess.abs() if self.case.pointwise else guess.abs().max().expand_as(guess)
             # A gradient that is larger throughout has been rounded more coarsely throughout.
-            larger = (guess.abs().max() / exact.abs().max().clamp(min=TINY)).clamp(min=1.0)
+            larger = (
+                guess.abs().max() / exact.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+            ).clamp(min=1.0)
             room = judgement.limit[known] * larger + FLOOR * (
                 unit(guess, self.dtype) + torch.finfo(self.dtype).eps * size
             )
