@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "train": train.BENCHMARK,
     "import": import_time.BENCHMARK,
 }
+PICTURES = (".png", ".svg", ".pdf")
 ROUNDS = {False: 9, True: 2}  # in full and with --quick
 
 
@@ -97,12 +99,22 @@ def _what_is_wrong(given: argparse.Namespace, names: Sequence[str]) -> str | Non
         return "device cuda was asked for, but torch finds no CUDA device here"
     if cpu_only := [name for name in names if not _runs_on(BENCHMARKS[name], given.device)]:
         return f"only the CPU's is measured by {', '.join(cpu_only)}; leave --device out"
-    if given.figure and sum(BENCHMARKS[name].draws for name in names) != 1:
-        drawn = ", ".join(name for name, each in BENCHMARKS.items() if each.draws)
-        return f"--figure goes with exactly one of {drawn}; got {', '.join(names)}"
+    if given.figure and (wrong := _what_is_wrong_with_a_figure(given.figure, names)):
+        return wrong
     for path in (given.json, given.markdown, given.figure):
         if path and (path.is_dir() or not path.parent.is_dir()):
             return f"expected a file in a folder that is there, got {path}"
+    return None
+
+
+def _what_is_wrong_with_a_figure(path: Path, names: Sequence[str]) -> str | None:
+    if sum(BENCHMARKS[name].draws for name in names) != 1:
+        drawn = ", ".join(name for name, each in BENCHMARKS.items() if each.draws)
+        return f"--figure goes with exactly one of {drawn}; got {', '.join(names)}"
+    if path.suffix not in PICTURES:
+        return f"--figure ends in {', '.join(PICTURES)}; got {path}"
+    if not find_spec("matplotlib"):
+        return "--figure needs matplotlib, which is not installed here: pip install matplotlib"
     return None
 
 

@@ -49,6 +49,7 @@ def test_as_a_script_an_unknown_name_is_one_line_and_status_2():
         ("small --nonsense", "unrecognized arguments: --nonsense"),
         ("small --figure it.png", "exactly one of scale, accuracy; got small"),
         ("scale accuracy --figure it.png", "got scale, accuracy"),
+        ("scale --figure it.txt", "--figure ends in .png, .svg, .pdf; got it.txt"),
         ("small --json no/such/folder/it.json", "got no/such/folder/it.json"),
         ("small --markdown .", "expected a file in a folder that is there, got ."),
     ],
@@ -61,6 +62,14 @@ def test_what_makes_no_sense_is_one_line_before_anything_runs(words, said, capsy
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert said in printed.err
+
+
+def test_a_figure_without_matplotlib_is_refused(capsys, monkeypatch):
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as end:
+        main(["scale", "--figure", "it.png"])
+    assert end.value.code == 2
+    assert "pip install matplotlib" in capsys.readouterr().err
 
 
 def test_a_gpu_that_is_not_there_is_refused(capsys, monkeypatch):

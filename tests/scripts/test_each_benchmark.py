@@ -15,6 +15,7 @@ from benchmarks.peers import epochs, steps
 from benchmarks.peers.epochs import OURS as OUR_EPOCH
 from benchmarks.peers.steps import EAGER
 from benchmarks.peers.steps import OURS as OUR_STEP
+from devices import needs_cuda
 
 ROOT = Path(__file__).parents[2]
 
@@ -126,3 +127,12 @@ def test_the_script_runs_it_as_it_is(name, tmp_path):
     table = (tmp_path / "it.md").read_text().partition("\n\n")[2]
     assert table in run.stdout
     assert table.count("\n") >= 4
+
+
+@needs_cuda
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, each in BENCHMARKS.items() if each.on_cuda])
+def test_on_a_gpu_it_runs_as_well(quick, name):
+    records, table = quick(name, "--device=cuda")
+    assert rows(records)
+    assert "--device cuda" in table

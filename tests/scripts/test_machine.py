@@ -1,5 +1,7 @@
 """What is read of caches and memory, on planted machines."""
 
+from types import SimpleNamespace
+
 import pytest
 from benchmarks import machine
 from benchmarks.machine import ASSUMED_CACHE, available_memory, last_level_cache
@@ -102,3 +104,11 @@ def test_without_meminfo_half_of_the_memory_counts(bare, monkeypatch):
     known = {"SC_PAGE_SIZE": 16384, "SC_PHYS_PAGES": 2**20}
     monkeypatch.setattr(machine.os, "sysconf", known.get)
     assert available_memory() == 8192 * MIB
+
+
+def test_a_gpu_is_asked_itself(monkeypatch):
+    known = SimpleNamespace(L2_cache_size=50 * MIB)
+    monkeypatch.setattr(machine.torch.cuda, "get_device_properties", lambda: known)
+    monkeypatch.setattr(machine.torch.cuda, "mem_get_info", lambda: (70 * MIB, 80 * MIB))
+    assert last_level_cache("cuda").size == 50 * MIB
+    assert available_memory("cuda") == 70 * MIB

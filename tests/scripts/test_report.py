@@ -49,11 +49,11 @@ def test_everything_is_kept_as_json(report, tmp_path):
 
 
 def test_a_table_says_which_command_and_machine_it_is_from(report, tmp_path):
-    report.table(("", "D"), [("ours", "1.20")])
+    report.table(("", "", "D"), [("ours", "", "1.20")])
     report.save(None, tmp_path / "it.md")
     assert (tmp_path / "it.md").read_text() == (
         "`python scripts/benchmarks step`: a processor, 2 threads, Linux; torch 2.13.0; "
-        "2026-01-31.\n\n| | D |\n|---|---|\n| ours | 1.20 |\n"
+        "2026-01-31.\n\n| | | D |\n|---|---|---|\n| ours | | 1.20 |\n"
     )
 
 
