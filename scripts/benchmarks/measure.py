@@ -1,9 +1,11 @@
 """Measuring: cases in turn, ratios round by round, and the memory that a call takes."""
 
+import ctypes
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,14 +81,15 @@ def fastest(seconds: Mapping[str, list[float]]) -> str:
     return min(seconds, key=lambda name: statistics.median(seconds[name]))
 
 
-def allocated(work: Work, device: str = "cpu") -> float | None:
+def allocated(work: Work, device: str = "cpu") -> int | None:
     """Bytes that a call takes at its peak, beyond what was there; None where it cannot be seen."""
     work()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
-        return float(torch.cuda.max_memory_allocated() - before)
+        return int(torch.cuda.max_memory_allocated() - before)
+    _let_go_of_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of resident memory
     except OSError:
@@ -94,6 +97,23 @@ def allocated(work: Work, device: str = "cpu") -> float | None:
     before = _status("VmRSS")
     work()
     return max(0, _status("VmHWM") - before)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most.
+
+    Not getrusage's: on Linux a process takes over the peak of the one that started it.
+    """
+    try:
+        return _status("VmHWM")
+    except OSError:  # macOS, which counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _let_go_of_freed_memory() -> None:
+    """What the C library keeps for the next call would hide what that call takes."""
+    with suppress(AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int:

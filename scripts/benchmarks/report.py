@@ -72,7 +72,7 @@ class Report:
         middle = f"{figure(spread.median)} {unit}"
         around = f"({figure(spread.smallest)} to {figure(spread.largest)})"
         extras = [f"{ratio} {of}" for of, ratio in ratios.items()] + ([note] if note else [])
-        print("   ".join((f"{name:36}{middle:>10} {around:22}", *extras)).rstrip())
+        print("   ".join((f"{name:36} {middle:>10} {around:22}", *extras)).rstrip())
         self.rows.append((name, unit, spread))
         taken = {of: asdict(ratio) for of, ratio in ratios.items()}
         self.keep(name=name, unit=unit, **asdict(spread), ratios=taken, note=note)

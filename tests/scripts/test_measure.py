@@ -1,10 +1,16 @@
 """Measuring: what is counted, and that ratios are taken round by round."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from statistics import median
 
 import pytest
 import torch
 from benchmarks.measure import allocated, fastest, interleave, ratios, timed
+
+SCRIPTS = str(Path(__file__).parents[2] / "scripts")
 
 
 def test_cases_run_in_turn_after_a_warm_up():
@@ -57,3 +63,37 @@ def test_memory_that_is_let_go_again_is_seen():
         pytest.skip("the kernel does not tell of the peak of memory")
     assert bytes_taken * 0.9 < seen < bytes_taken * 1.5
     assert allocated(lambda: None) < bytes_taken * 0.1
+
+
+def test_memory_that_the_c_library_keeps_for_the_next_call_is_seen():
+    held = []
+
+    def work():
+        pieces = [torch.ones(2**14) for _ in range(512)]
+        held.append(torch.ones(2**14))  # above them, so that they do not go back by themselves
+        del pieces
+
+    seen = allocated(work)
+    if seen is None:
+        pytest.skip("the kernel does not tell of the peak of memory")
+    assert 0.9 * 2**25 < seen < 1.5 * 2**25
+
+
+OWN = "from benchmarks.measure import peak_memory; print(peak_memory())"
+INHERITED = "from resource import *; print(1024 * getrusage(RUSAGE_SELF).ru_maxrss)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere getrusage does not inherit")
+def test_the_peak_of_a_process_is_its_own():
+    large = torch.ones(2**27)  # held while the other starts
+
+    def peak(program):
+        command, environment = (
+            [sys.executable, "-c", program],
+            {**os.environ, "PYTHONPATH": SCRIPTS},
+        )
+        run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return int(run.stdout)
+
+    assert peak(OWN) < large.nbytes
+    assert peak(INHERITED) > large.nbytes  # so that it does not serve
