@@ -1,7 +1,6 @@
 """One step of a neuron's descent, ours and others', each as its own users would write it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
@@ -11,39 +10,12 @@ import torch
 from torch import Tensor
 
 import bp_torch as bp
+from benchmarks.data import Data
 from bp_torch import fused
 
 OURS = "fused.cost_and_gradients"
 DIFFERENTIABLE = "fused_cost(…).backward()"
 EAGER = "torch, autograd"
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Samples, and a neuron whose parameters want gradients."""
-
-    x: Tensor
-    y: Tensor
-    weight: Tensor
-    bias: Tensor
-
-    @classmethod
-    def draw(cls, samples: int, features: int, device: str = "cpu") -> "Data":
-        """float32, z of variance 1."""
-        generator = torch.Generator(device).manual_seed(0)
-        options: dict[str, Any] = {"generator": generator, "device": device}
-        weight = torch.randn(features, **options) / features**0.5
-        return cls(
-            torch.randn(samples, features, **options),
-            torch.rand(samples, **options),
-            weight.requires_grad_(),
-            torch.zeros((), device=device, requires_grad=True),
-        )
-
-    @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """In the order in which steps take them."""
-        return self.x, self.y, self.weight, self.bias
 
 
 def cost_of(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -108,8 +80,8 @@ def jax_step(data: Data) -> Callable[[], object]:
 
 @cache
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled for the shapes that it meets, not for changing ones."""
-    return torch.compile(function, dynamic=False)
+    """Compiled for the shapes that it meets, and never run uncompiled instead."""
+    return torch.compile(function, dynamic=False, fullgraph=True)
 
 
 def steps(data: Data, *, into_grad: bool = False) -> dict[str, Callable[[], object]]:
@@ -134,9 +106,3 @@ def steps(data: Data, *, into_grad: bool = False) -> dict[str, Callable[[], obje
         if find_spec("jax"):
             cases["JAX, jit"] = jax_step(data)
     return cases
-
-
-def passes(data: Data) -> dict[str, Callable[[], object]]:
-    """Ways to read x once, the fastest of which is the floor."""
-    x, weight = data.x, data.weight.detach()
-    return {"x.sum()": lambda: x.sum(), "torch.mv(x, w)": lambda: torch.mv(x, weight)}

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from steps import Data, closed_form, compiled, cost_of
 
+from benchmarks.data import Data
+from benchmarks.peers.steps import closed_form, compiled, cost_of
 from bp_torch import fused
 
 OURS = "fused.sgd_epoch"
