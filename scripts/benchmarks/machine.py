@@ -34,20 +34,23 @@ class Cache:
 def last_level_cache(device: str = "cpu") -> Cache:
     """Of a GPU its L2; of a CPU the sum of all caches of the highest level.
 
-    On Apple's processors that is the L2 of one cluster of cores: they do not tell of the cache
-    that all of them share.
+    A virtual machine may be told of its share and use the whole: where two sources differ the
+    larger one counts, for an x that is too large costs time alone. On Apple's processors it is the
+    L2 of one cluster of cores: they do not tell of the cache that all of them share.
     """
     if device == "cuda":
         return Cache(torch.cuda.get_device_properties().L2_cache_size, "as the GPU says")
-    if size := _from_sysfs():
-        return Cache(size, f"as {CPUS} says")
-    if size := _largest("getconf", "LEVEL2_CACHE_SIZE", "LEVEL3_CACHE_SIZE", "LEVEL4_CACHE_SIZE"):
-        return Cache(size, "as getconf says")
-    if size := _largest(
-        "sysctl -n", "hw.l2cachesize", "hw.perflevel0.l2cachesize", "hw.l3cachesize"
-    ):
-        return Cache(size, "as sysctl says")
-    return Cache(ASSUMED_CACHE, "assumed, since this machine does not say")
+    levels = ("LEVEL2_CACHE_SIZE", "LEVEL3_CACHE_SIZE", "LEVEL4_CACHE_SIZE")
+    names = ("hw.l2cachesize", "hw.perflevel0.l2cachesize", "hw.l3cachesize")
+    told = {
+        f"as {CPUS} says": _from_sysfs(),
+        "as getconf says": _largest("getconf", *levels),
+        "as sysctl says": _largest("sysctl -n", *names),
+    }
+    source = max(told, key=lambda name: told[name])
+    if not told[source]:
+        return Cache(ASSUMED_CACHE, "assumed, since this machine does not say")
+    return Cache(told[source], source)
 
 
 def _from_sysfs() -> int:

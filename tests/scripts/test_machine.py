@@ -54,6 +54,15 @@ def test_a_file_that_cannot_be_read_is_passed_over(bare):
     assert last_level_cache().size == MIB
 
 
+def test_of_two_sources_the_larger_counts(bare, monkeypatch):
+    """A virtual machine's files may tell of its share, where getconf asks the processor."""
+    plant(bare, 0, 3, 3, "Unified", "32768K", "0-1")
+    monkeypatch.setattr(
+        machine, "answer", lambda *words: str(384 * MIB) if "LEVEL3" in words[-1] else ""
+    )
+    assert last_level_cache() == machine.Cache(384 * MIB, "as getconf says")
+
+
 @pytest.mark.parametrize(
     ("command", "answers", "size"),
     [
