@@ -14,7 +14,10 @@ from torch.autograd import Function, forward_ad
 
 
 def everywhere(
-    function: type[Function], formula: Callable[[Tensor], Tensor]
+    function: type[Function],
+    formula: Callable[[Tensor], Tensor],
+    *,
+    eager: type[Function] | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """z ↦ function.apply(z) under each of torch's ways to differentiate.
 
@@ -23,15 +26,16 @@ def everywhere(
         formula: the same value in operations that torch differentiates itself, for where it would
             not ask the function: nested forward mode takes a custom jvp for a constant (pytorch
             issue 197867), and torch.compile(torch.func.grad(…)) drops a custom rule or fails at it.
+        eager: the function as eager code takes it, if in another way.
     """
-    for_the_compiler = without_jvp(function)
+    for_the_compiler, for_eager = without_jvp(function), eager or function
 
     def apply(z: Tensor) -> Tensor:
         compiling = torch.compiler.is_compiling()
         reverse, forward = torch_func_levels()
         if forward > 1 or (compiling and reverse + forward > 0):
             return formula(z)
-        chosen = for_the_compiler if compiling else function
+        chosen = for_the_compiler if compiling else for_eager
         return chosen.apply(z)  # type: ignore[no-any-return]
 
     return apply

@@ -23,7 +23,7 @@ def marked(function: Function, rule: str) -> Iterator[list[str]]:
     """Make a rule of an autograd.Function return 2r + 1 in place of each tensor r.
 
     Args:
-        function: the class to mark, in itself or in the class that it has the rule from, so that a
+        function: the class to mark, in itself and in the classes that it is made from, so that a
             sister which torch.compile is given in its place is marked with it; restored on leaving,
             whatever happens.
         rule: "backward" or "jvp". A class that writes its backward as `vjp` is marked there.
@@ -34,29 +34,34 @@ def marked(function: Function, rule: str) -> Iterator[list[str]]:
     if rule == "backward" and function.vjp is not torch.autograd.Function.vjp:
         rule = "vjp"
     calls: list[str] = []
-    owner = next(each for each in function.__mro__ if rule in vars(each))
-    if owner.__module__.startswith("torch."):  # torch's own, which only raises
-        owner = function
-    original: Callable[..., Any] = getattr(function, rule)
-    own = vars(owner).get(rule)
+    # torch's own rule only raises: then the class that was asked for is marked.
+    owners = [
+        c for c in function.__mro__ if rule in vars(c) and not c.__module__.startswith("torch.")
+    ]
+    before = {owner: vars(owner).get(rule) for owner in owners}
+    for owner in before:
+        setattr(owner, rule, staticmethod(_with_mark(getattr(owner, rule), calls)))
+    try:
+        yield calls
+    finally:
+        for owner, own in before.items():
+            if own is None:
+                delattr(owner, rule)
+            else:
+                setattr(owner, rule, own)
 
+
+def _with_mark(original: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
     def with_mark(ctx: Any, *arguments: Any) -> Any:
         # A compiler traces code without running it, so there a call proves nothing.
         if not torch.compiler.is_compiling():
-            calls.append(rule)
+            calls.append(original.__name__)
         result = original(ctx, *arguments)
         if isinstance(result, (tuple, list)):
             return tuple(_mark(entry) for entry in result)
         return _mark(result)
 
-    setattr(owner, rule, staticmethod(with_mark))
-    try:
-        yield calls
-    finally:
-        if own is None:
-            delattr(owner, rule)
-        else:
-            setattr(owner, rule, own)
+    return with_mark
 
 
 def _mark(result: Any) -> Any:
