@@ -35,9 +35,8 @@ def marked(function: Function, rule: str) -> Iterator[list[str]]:
         rule = "vjp"
     calls: list[str] = []
     # torch's own rule only raises: then the class that was asked for is marked.
-    owners = [
-        c for c in function.__mro__ if rule in vars(c) and not c.__module__.startswith("torch.")
-    ]
+    ours = (each for each in function.__mro__ if not each.__module__.startswith("torch."))
+    owners = [each for each in ours if rule in vars(each)] or [function]
     before = {owner: vars(owner).get(rule) for owner in owners}
     for owner in before:
         setattr(owner, rule, staticmethod(_with_mark(getattr(owner, rule), calls)))
