@@ -1,30 +1,35 @@
-"""Computing with vectors in Numba functions.
+"""Computing with vectors.
 
 a + b, 1.0 / a        lane by lane; a number stands for a vector of it
 """
 
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core.errors import TypingError
 from numba.core.typing import signature
 from numba.extending import intrinsic, overload
 
-from bp_torch.fused.vectors import (
-    FLOAT32,
+from bp_torch.fused.simd.emit import (
     INT32,
     INT64,
-    Vector,
     address_of,
     broadcast,
+    bytes_of,
     call_on_vectors,
     constant_of,
     first_lanes,
-    vector_of,
 )
+from bp_torch.fused.simd.kinds import FLOAT32, Vector, vector_of
+
+Lanes: TypeAlias = Any
+"""A vector, to Numba."""
+
+inlined = njit(forceinline=True)
+"""Makes a function of vectors: its code is put where it is called, and they stay in registers."""
 
 Emit = Callable[..., Any]
 
@@ -161,13 +166,13 @@ def total(typing: Any, a: Vector) -> Any:
 
 
 @intrinsic
-def totals(typing: Any, array: types.Array) -> Any:
-    """A vector of totals: of the as many vectors as there are lanes that lie in `array`.
+def totals(typing: Any, place: types.Type) -> Any:
+    """A vector of totals: of as many vectors as there are lanes, which lie there.
 
     Two vectors become one whose lanes are sums of neighbours, again and again: n − 1 additions for
     n totals.
     """
-    vector = vector_of(array)
+    vector = vector_of(place)
     n = vector.lanes
 
     def emit(context: Any, builder: Any, sig: Any, arguments: Any) -> Any:
@@ -182,14 +187,14 @@ def totals(typing: Any, array: types.Array) -> Any:
 
         rows = []
         for row in range(n):
-            address = address_of(context, builder, array, arguments[0], INT64(row * n))
+            address = address_of(context, builder, place, arguments[0], INT64(row * n))
             address = builder.bitcast(address, vector.ir.as_pointer())
-            rows.append(builder.load(address, align=array.dtype.bitwidth // 8))
+            rows.append(builder.load(address, align=bytes_of(place)))
         while len(rows) > 1:
             rows = [pairwise_sums(a, b) for a, b in zip(rows[::2], rows[1::2], strict=True)]
         return rows[0]
 
-    return signature(vector, array), emit
+    return signature(vector, place), emit
 
 
 def per_dtype(float32: Any, float64: Any) -> Any:

@@ -1,14 +1,20 @@
-"""The fused step as a differentiable cost: its gradients are there before they are asked for."""
+"""The fused step as a differentiable cost: its gradients are there before they are asked for.
+
+There are two ways to it with one backward: a Function, and an operator of torch's library for
+torch.compile, torch.export and tensors without numbers, which cannot look inside. Nothing else goes
+by the operator: through torch's dispatcher takes longer than a small step.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function
+from torch.autograd import Function
 
 from bp_torch import checks, quirks
-from bp_torch.fused.operator import row_gradients
-from bp_torch.fused.step import cost_and_gradients, cost_gradients_and_rows
+from bp_torch.dtypes import WIDE
+from bp_torch.fused.inputs import Inputs
+from bp_torch.fused.step import step, step_with_rows
 
 
 def fused_cost(
@@ -38,46 +44,41 @@ def fused_cost(
         NotImplementedError: a second derivative is asked for, or forward mode.
         RuntimeError: under torch.vmap, for which torch finds no rule.
     """
-    if sample_weight is not None and sample_weight.requires_grad:
-        raise ValueError("sample_weight has no gradient here; pass sample_weight.detach()")
+    given = Inputs(x, y, weight, bias, cost, sample_weight)
     checks.require_floating("x", x)
     checks.require_floating("y", y)
+    if sample_weight is not None:
+        checks.require_floating("sample_weight", sample_weight)
+        if sample_weight.requires_grad:
+            raise ValueError("sample_weight has no gradient here; pass sample_weight.detach()")
     by_row = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-    if torch.compiler.is_compiling():
-        value: Tensor = torch.ops.bp_torch.fused_step(
-            x, y, weight, bias, cost, sample_weight, by_row
-        )[0]
+    value: Tensor
+    if quirks.traced():
+        value = torch.ops.bp_torch.fused_step(*given, by_row)[0]
         return value
     transformed = quirks.transformed()
     apply = FusedCost.apply if transformed else quirks.apply_untransformed(FusedCost)
-    value = apply(x, y, weight, bias, cost, sample_weight, by_row or transformed)[0]
+    value = apply(*given, by_row or transformed)[0]
     return value
 
 
 class FusedCost(Function):
-    """C, and its gradients as further outputs: that is how a Function hands them to backward."""
+    """C, and its gradients as further outputs: that is how a Function hands them to backward.
+
+    The inputs are those of `Inputs`, then whether x or y wants a gradient.
+    """
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        y: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        cost: str,
-        sample_weight: Tensor | None,
-        by_row: bool,
-    ) -> tuple[Tensor, ...]:
-        if by_row:
-            return cost_gradients_and_rows(x, y, weight, bias, cost, sample_weight)
-        return cost_and_gradients(x, y, weight, bias, cost, sample_weight=sample_weight)
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        *given, by_row = inputs
+        return (step_with_rows if by_row else step)(Inputs(*given))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, y, weight, bias, *_ = inputs
+        x, y, weight, bias, *_, by_row = inputs
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*output[1:])
-        with_rows = len(output) == 4
-        ctx.save_for_backward(weight, bias, *output[1:], *((x, y) if with_rows else ()))
+        ctx.save_for_backward(weight, bias, *output[1:3], *((output[3], x, y) if by_row else ()))
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
@@ -89,7 +90,8 @@ class FusedCost(Function):
         depends_on: tuple[Tensor, ...] = (weight, bias)
         if row_wise:
             rows, x, y = row_wise
-            gradients[:2] = row_gradients(upstream, rows, weight, x.dtype, y.dtype)
+            by_z, by_y = rows * upstream
+            gradients[:2] = torch.outer(by_z, weight.to(by_z)).to(x.dtype), by_y.to(y.dtype)
             depends_on = (weight, bias, x, y)
         if torch.is_grad_enabled():  # someone means to differentiate again
             gradients = [g if g is None else _FirstOnly.apply(g, *depends_on) for g in gradients]
@@ -119,3 +121,33 @@ class _FirstOnly(Function):
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> None:
         _FirstOnly.backward(ctx, tangents[0])
+
+
+@torch.library.custom_op("bp_torch::fused_step", mutates_args=())
+def fused_step(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    cost: str,
+    sample_weight: Tensor | None,
+    by_row: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """C, ∂C/∂w, ∂C/∂b, and as `step_with_rows` what each row contributes, if asked for."""
+    given = Inputs(x, y, weight, bias, cost, sample_weight)
+    if by_row:
+        return step_with_rows(given)
+    results = step(given)
+    return *results, results[0].new_empty(2, 0)
+
+
+@fused_step.register_fake
+def _shapes(*inputs: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, _, weight, bias, *_, by_row = inputs
+    checks.require_floating("x", x)
+    wide = WIDE[x.dtype]
+    rows = x.new_empty((2, x.shape[0] if by_row else 0), dtype=wide)
+    return bias.new_empty((), dtype=wide), torch.empty_like(weight), torch.empty_like(bias), rows
+
+
+fused_step.register_autograd(FusedCost.backward, setup_context=FusedCost.setup_context)

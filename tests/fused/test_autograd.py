@@ -3,7 +3,9 @@ import torch
 from batches import draw, draw_without_cancellation
 from errors import in_eps
 from tolerances import FUSED_EPS
+from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from truth import of_neuron
 
 import bp_torch as bp
@@ -45,14 +47,14 @@ def test_gradcheck(cost):
 
 
 def test_gradcheck_catches_a_planted_mistake(monkeypatch):
-    from bp_torch.fused import function
+    from bp_torch.fused import autograd
 
-    def one_percent_too_large(*arguments, **options):
-        cost, by_weight, by_bias = right(*arguments, **options)
+    def one_percent_too_large(given):
+        cost, by_weight, by_bias = right(given)
         return cost, by_weight * 1.01, by_bias
 
-    right = function.cost_and_gradients
-    monkeypatch.setattr(function, "cost_and_gradients", one_percent_too_large)
+    right = autograd.step
+    monkeypatch.setattr(autograd, "step", one_percent_too_large)
     x, y, weight, bias = leaves(draw(6, 3, torch.float64), "weight", "bias")
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         torch.autograd.gradcheck(lambda w, b: bp.fused_cost(x, y, w, b), (weight, bias))
@@ -113,6 +115,56 @@ def test_a_second_derivative_is_refused(again):
         torch.autograd.grad(first.norm() + value, getattr(batch, again))
 
 
+def test_the_operator_refuses_a_second_derivative_as_well():
+    """It is called by itself in an exported program."""
+    batch = draw(20, 3, torch.float64)
+    tensors = leaves(batch, "weight")
+    value = torch.ops.bp_torch.fused_step(*tensors, batch.cost, None, False)[0]
+    (first,) = torch.autograd.grad(value, batch.weight, create_graph=True)
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        torch.autograd.grad(first.norm(), batch.weight)
+
+
+CALLS = {"step": lambda *t: fused.cost_and_gradients(*t)[0], "cost": lambda *t: bp.fused_cost(*t)}
+
+
+class Module(torch.nn.Module):
+    """What torch.export wants."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.call = call
+
+    def forward(self, *tensors):
+        return self.call(*tensors)
+
+
+RECORDERS = {
+    "make_fx": lambda call, tensors: make_fx(call)(*tensors),
+    "jit.trace": torch.jit.trace,
+    "export": lambda call, tensors: torch.export.export(Module(call), tensors).module(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("recorder", RECORDERS.values(), ids=RECORDERS)
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_what_is_recorded_is_the_operator_and_no_numbers(call, recorder):
+    """Numbers of this call, as constants, would be wrong in the next."""
+    one, other = draw(20, 3, torch.float64), draw(20, 3, torch.float64)
+    recorded = recorder(call, one.tensors)
+    assert torch.equal(recorded(*other.tensors), call(*other.tensors))
+    assert not torch.equal(recorded(*other.tensors), call(*one.tensors))
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_fake_tensors_give_fake_results(call):
+    with FakeTensorMode() as mode:
+        result = call(*map(mode.from_tensor, draw(20, 3, torch.float64).tensors))
+    assert isinstance(result, FakeTensor)
+    assert result.shape == ()
+
+
 def test_torch_func_is_right_or_refused():
     batch = draw(20, 3, torch.float64)
     f, w = cost_of(batch), batch.weight
@@ -135,7 +187,7 @@ def test_the_plain_step_follows_no_graph_and_no_transform():
     batch = draw(20, 3, torch.float64)
     results = fused.cost_and_gradients(*leaves(batch, "x", "weight", "bias"))
     assert not any(result.requires_grad for result in results)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="under a transform of"):
         torch.func.vmap(lambda w: fused.cost_and_gradients(batch.x, batch.y, w, batch.bias))(
             torch.zeros(2, 3).double()
         )
@@ -176,6 +228,8 @@ def test_sample_weights_have_no_gradient():
 def test_bad_input_is_refused_as_by_the_step():
     with pytest.raises(TypeError, match="x must be a floating-point tensor"):
         bp.fused_cost([[1.0]], torch.zeros(1), torch.zeros(1), torch.zeros(()))
+    with pytest.raises(TypeError, match="sample_weight must be a floating-point tensor"):
+        bp.fused_cost(*draw(8, 3, torch.float32).tensors, sample_weight=[1.0] * 8)
 
 
 # One number; rows shorter than a vector; longer; whole blocks; several chunks, cut small for it.
@@ -206,14 +260,14 @@ def test_compare_proves_it(shape, chunk, cost, monkeypatch):
 
 
 def test_compare_names_a_planted_mistake(monkeypatch):
-    from bp_torch.fused import function
+    from bp_torch.fused import autograd
 
-    def without_x(*arguments):
-        cost, by_weight, by_bias, rows = right(*arguments)
+    def without_x(given):
+        cost, by_weight, by_bias, rows = right(given)
         return cost, by_bias.expand_as(by_weight), by_bias, rows
 
-    right = function.cost_gradients_and_rows
-    monkeypatch.setattr(function, "cost_gradients_and_rows", without_x)
+    right = autograd.step_with_rows
+    monkeypatch.setattr(autograd, "step_with_rows", without_x)
     batch = draw(8, 3, torch.float64)
     report = bp.compare(
         lambda x, w, b: bp.fused_cost(x, batch.y.to(x.dtype), w, b).to(x.dtype),
