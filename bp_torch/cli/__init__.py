@@ -76,8 +76,8 @@ def train(
 ) -> None:
     """Train a sigmoid neuron, or a network of them, by gradient descent."""
     from bp_torch.training.config import Config
-    from bp_torch.training.loop import train as run
-    from bp_torch.training.terminal import ProgressBar, print_result
+    from bp_torch.training.loop import run
+    from bp_torch.cli.terminal import ProgressBar, print_result
 
     if dataset == "list":
         return _list_datasets()
@@ -146,7 +146,7 @@ def compare(
     """
     from bp_torch.cli import targets
     from bp_torch.judge.prove import compare as prove
-    from bp_torch.training.config import resolve_device
+    from bp_torch.training.device import resolve_device
 
     if target is None:
         if not _own_derivatives(compile=compile):
@@ -217,8 +217,8 @@ def _fail(message: str, status: int) -> NoReturn:
 def _list_datasets() -> None:
     from bp_torch.training.data import DATASETS
 
-    for name, (description, _) in DATASETS.items():
-        print(f"{name:16}{description}")
+    for name, source in DATASETS.items():
+        print(f"{name:16}{source.description}")
 
 
 def _sizes(text: str) -> tuple[int, ...]:

@@ -30,7 +30,7 @@ from torch import Tensor
 import bp_torch as bp
 from bp_torch.training.config import Config
 from bp_torch.training.gradients import GRADIENTS
-from bp_torch.training.loop import train
+from bp_torch.training.loop import run
 
 
 def benchmark_import(report: Report, rounds: int, device: str) -> None:
@@ -58,7 +58,7 @@ def benchmark_train(report: Report, rounds: int, device: str) -> None:
 
         def case(**options: object) -> Callable[[], float]:
             config = Config(runs=Path(folder), **options)  # type: ignore[arg-type]
-            return lambda: train(config).seconds
+            return lambda: run(config).seconds
 
         cases = {
             "default": case(),
