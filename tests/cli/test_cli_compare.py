@@ -1,0 +1,151 @@
+import json
+
+import pytest
+
+from bp_torch import judge
+from bp_torch.cli import targets
+
+QUICK = ("--no-compile", "--dtype", "float32")
+
+
+def test_compare_says_right_with_status_0(run):
+    status, out, err = run(
+        *("compare", "torch:sigmoid", "--reference", "torch:sigmoid", "--no-compile"),
+    )
+    assert (status, err) == (0, "")
+    assert out.startswith("right: ")
+    assert "in float32 autograd itself loses the derivative" in " ".join(out.split())
+
+
+def test_compare_names_a_mistake_with_status_1(run, mine, tmp_path):
+    status, out, err = run(
+        *("compare", "mine:Negated", "--reference", "torch:sigmoid", *QUICK),
+        *("--inputs", "mine:make_inputs", "--json", "report.json"),
+    )
+    assert (status, err) == (1, "")
+    assert out.startswith("wrong: the gradient of input has the wrong sign")
+    assert max(map(len, out.splitlines())) <= 80
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert content["diagnosis"]["mistake"] == "sign"
+
+
+def test_compare_without_a_target_proves_the_packages_own(run):
+    status, out, _ = run("compare", "--no-compile")
+    assert status == 0
+    sigmoids = ["sigmoid, textbook", "sigmoid, accurate"]
+    subjects = [*sigmoids, "neuron", "network", "quadratic cost", "cross-entropy cost"]
+    lines = out.splitlines()[2:]
+    assert [line[:20].strip() for line in lines] == subjects
+    assert all(line.endswith("right") for line in lines)
+    for line in lines:  # the four witnesses agree with 50 digits, each as well as it can
+        by_chain, by_function, by_autograd, by_differences = map(float, line[20:68].split())
+        assert max(by_chain, by_function, by_autograd) < 50
+        assert by_differences < 1e8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["torch.sigmoid"], "expected package.module:function"),
+        (["torch:"], "expected package.module:function"),
+        ([":sigmoid"], "expected package.module:function"),
+        ([""], "expected package.module:function"),
+        (["mine.py:right"], "expected package.module:function, as torch:sigmoid, or mine:f for"),
+        (["./mine:right"], "expected package.module:function"),
+        ([".mine:right"], "expected package.module:function"),
+        (["nowhere:f"], "cannot import 'nowhere'"),
+        (["fails:f"], "cannot import 'fails': RuntimeError: no licence"),
+        (["quits:f"], "cannot import 'quits': it calls sys.exit(0)"),
+        (["misspelt:f"], "cannot import 'misspelt': SyntaxError: "),
+        (["torch:nothing"], "'torch' has no 'nothing'"),
+        (["torch:pi"], "must be callable, got float"),
+        (["torch.nn:Linear"], "torch.nn:Linear must be made first, as layer = Linear(…) in mine"),
+        (["torch:sigmoid", "--shape", "3xy"], "sizes of at least 1 joined by x"),
+        (["torch:sigmoid", "--shape", "-3"], "sizes of at least 1 joined by x"),
+        (["torch:sigmoid", "--shape", "0x3"], "sizes of at least 1 joined by x"),
+        (["torch:sigmoid", "--shape", ""], "sizes of at least 1 joined by x"),
+        (["torch:sigmoid", "--shape", "1000000x1000000"], "would take some 139,699 GiB of memory"),
+        (["torch:sigmoid", "--shape", "1" + 400 * "0"], "GiB here; choose a smaller one"),
+        (["torch:sigmoid", "--dtype", "int8"], "any of float64, float32, bfloat16, float16"),
+        (["torch:sigmoid", "--dtype", ""], "any of float64, float32, bfloat16, float16"),
+        (["torch:sigmoid", "--device", "tpu"], "one of auto, cpu, cuda"),
+        (["torch:sigmoid", "--seed", "-1"], "seed must be a whole number of at least 0"),
+        (["torch:sigmoid", "--seed", "18446744073709551616"], "seed must be less than 2^64"),
+        (["torch:sigmoid", "--reference", ""], "expected package.module:function"),
+        (["torch:sigmoid", "--inputs", ""], "expected package.module:function"),
+        (["mine:right", "--inputs", "mine:number"], "'mine:number' must be callable, got int"),
+        (["mine:right", "--inputs", "mine:make_nothing"], "made no inputs: TypeError: expected a"),
+        (["mine:right", "--inputs", "mine:make_numbers"], "got (1.0, 2.0)"),
+        (["mine:right", "--inputs", "mine:make_of_nothing"], "takes 0 positional arguments"),
+        (["mine:right", "--inputs", "mine:make_one", "--shape", "3"], "choose one of them"),
+        (["mine:broken"], "could not be tried: RuntimeError: no such kernel (raised in"),
+        (["mine:ends"], "mine:ends could not be tried: it calls sys.exit(0)"),
+        (["--reference", "torch:sigmoid"], "--reference is for a target, and there is none; name"),
+        (["--json", "report.json"], "--json is for a target, and there is none"),
+        (["--shape", "3"], "--shape is for a target, and there is none"),
+        (["--seed", "0"], "--seed is for a target, and there is none"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_tried_is_one_line_and_status_2(run, mine, tmp_path, arguments, message):
+    before = sorted(tmp_path.iterdir())
+    status, out, err = run("compare", *arguments)
+    assert (status, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "__pycache__") == before
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere/report.json", "must name a file in a folder that exists, got nowhere/report"),
+        ("taken/report.json", "must name a file in a folder that exists"),
+        (".", "must name a file, got the folder"),
+        ("", "must name a file, got the folder"),
+    ],
+)
+def test_where_no_report_can_be_written_is_said_before_anything_is_compared(
+    run, monkeypatch, tmp_path, place, message
+):
+    def compared(*_, **__):
+        raise AssertionError("compared before the report's place was looked at")
+
+    (tmp_path / "taken").touch()
+    monkeypatch.setattr(judge, "compare", compared)
+    status, out, err = run("compare", "torch:sigmoid", "--json", place)
+    assert (status, out) == (2, "")
+    assert f"bp-torch: --json {message}" in err
+
+
+def test_what_the_users_code_prints_is_not_mixed_with_the_verdict(run, mine):
+    status, out, err = run("compare", "talks:right", "--reference", "mine:talks", *QUICK)
+    assert status == 0
+    assert out.startswith("right: ")
+    assert "while importing" not in out
+    assert "in the function" not in out
+    assert err.startswith("while importing\n")
+    assert "in the function\n" in err
+
+
+@pytest.mark.parametrize("target", ["mine:layer", "torch.nn:Sigmoid", "mine:right"])
+def test_functions_classes_and_what_has_been_made_of_them_can_be_compared(run, mine, target):
+    status, out, err = run("compare", target, "--shape", "5x3", *QUICK)
+    assert (status, err) == (0, "")
+    assert out.startswith("right: ")
+
+
+def test_a_single_tensor_is_one_input(run, mine):
+    one = run("compare", "mine:right", "--inputs", "mine:make_one", *QUICK)
+    assert one == run("compare", "mine:right", "--inputs", "mine:make_inputs", *QUICK)
+    assert one[0] == 0
+
+
+@pytest.mark.parametrize("shape", ["2x3,3,scalar", "2×3, 3, scalar", " 2x3,3,scalar"])
+def test_shapes_may_be_written_as_they_are_read(shape):
+    assert targets.shapes(shape) == [(2, 3), (3,), ()]
+
+
+def test_a_dtype_that_is_named_twice_is_tried_once():
+    assert targets.dtypes("float32, float64,float32") == targets.dtypes("float32,float64")
+    assert len(targets.devices("cpu,cpu")) == 1
