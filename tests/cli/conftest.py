@@ -42,7 +42,8 @@ def start(tmp_path):
     processes = []
 
     def start(*arguments, code=None, **options):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **options.pop("env", {})}
+        ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
+        environment = {**os.environ, **ours, **options.pop("env", {})}
         command = ["-m", "bp_torch"] if code is None else ["-c", code]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         process = subprocess.Popen(

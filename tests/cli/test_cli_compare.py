@@ -1,9 +1,11 @@
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from bp_torch import judge
-from bp_torch.cli import targets
+from bp_torch.cli import compare, targets
 
 QUICK = ("--no-compile", "--dtype", "float32")
 
@@ -41,6 +43,65 @@ def test_compare_without_a_target_proves_the_packages_own(run):
         by_chain, by_function, by_autograd, by_differences = map(float, line[20:68].split())
         assert max(by_chain, by_function, by_autograd) < 50
         assert by_differences < 1e8
+
+
+def test_a_wrong_derivative_of_the_packages_own_would_be_told(run, monkeypatch):
+    def testimonies(*, compile):
+        assert compile is False
+        for ok in (False, True):
+            report = SimpleNamespace(ok=ok, diagnosis="" if ok else "the sign is wrong")
+            yield SimpleNamespace(
+                subject=f"the {ok} one", errors=dict.fromkeys(compare.WITNESSES, 1.0), report=report
+            )
+
+    monkeypatch.setattr(compare, "testimonies", testimonies)
+    status, out, err = run("compare", "--no-compile")
+    assert (status, err) == (1, "")
+    assert [line.split()[-1] for line in out.splitlines()[2:]] == ["wrong", "wrong", "right"]
+    assert out.splitlines()[3] == "  the sign is wrong"
+
+
+@pytest.fixture
+def compared(monkeypatch):
+    """What reaches the comparison, which says "right" at once."""
+
+    def compare(fn, reference, **options):
+        seen.update(options, fn=fn, reference=reference)
+        return SimpleNamespace(ok=True, to_json=lambda indent: '"σ′"')
+
+    seen = {}
+    monkeypatch.setattr(judge, "compare", compare)
+    return seen
+
+
+def test_compare_hands_on_what_it_is_told(run, compared, tmp_path):
+    status, _, err = run(
+        *("compare", "torch:sigmoid", "--reference", "torch:tanh", "--shape", "1000,2x3,scalar"),
+        *("--dtype", "float64,bfloat16", "--device", "cpu", "--seed", "5", "--no-compile"),
+        *("--json", "report.json"),
+    )
+    assert (status, err) == (0, "")
+    inputs = compared.pop("inputs")
+    assert compared == {
+        "fn": torch.sigmoid,
+        "reference": torch.tanh,
+        "dtypes": [torch.float64, torch.bfloat16],
+        "devices": [torch.device("cpu")],
+        "compile": False,
+        "seed": 5,
+    }
+    assert [tuple(tensor.shape) for tensor in inputs] == [(1000,), (2, 3), ()]
+    assert inputs[0].std().item() == pytest.approx(3, rel=0.1)  # where a sigmoid saturates as well
+    assert (tmp_path / "report.json").read_bytes() == '"σ′"\n'.encode()
+
+
+def test_the_inputs_are_the_same_for_one_seed_and_others_for_another(run, compared):
+    drawn = []
+    for seed in ("1", "1", "2"):
+        run("compare", "torch:sigmoid", "--seed", seed)
+        drawn.append(compared["inputs"][0])
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
 
 
 @pytest.mark.parametrize(
@@ -106,16 +167,13 @@ def test_what_cannot_be_tried_is_one_line_and_status_2(run, mine, tmp_path, argu
     ],
 )
 def test_where_no_report_can_be_written_is_said_before_anything_is_compared(
-    run, monkeypatch, tmp_path, place, message
+    run, compared, tmp_path, place, message
 ):
-    def compared(*_, **__):
-        raise AssertionError("compared before the report's place was looked at")
-
     (tmp_path / "taken").touch()
-    monkeypatch.setattr(judge, "compare", compared)
     status, out, err = run("compare", "torch:sigmoid", "--json", place)
     assert (status, out) == (2, "")
     assert f"bp-torch: --json {message}" in err
+    assert compared == {}
 
 
 def test_what_the_users_code_prints_is_not_mixed_with_the_verdict(run, mine):

@@ -4,6 +4,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def read(directory):
-    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0, "histograms": 0})
     events.Reload()
     return events

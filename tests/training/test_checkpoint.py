@@ -139,12 +139,14 @@ def test_what_is_loaded_does_not_depend_on_the_file(tmp_path):
     assert all(torch.equal(loaded.state_dict()[name], before[name]) for name in before)
 
 
-def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def disk_full(weights, path, metadata):
-        path.write_bytes(b"half of it")
+@pytest.mark.parametrize("failing", ["safetensors.torch.save_file", "os.replace"])
+def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, failing):
+    def disk_full(*_, **__):
+        for path in tmp_path.iterdir():
+            path.write_bytes(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", disk_full)
+    monkeypatch.setattr(failing, disk_full)
     with pytest.raises(OSError, match="No space left"):
         save(bp.Neuron(3), tmp_path / "model.safetensors", ABOUT)
     assert list(tmp_path.iterdir()) == []

@@ -61,12 +61,15 @@ def test_the_chain_rule_by_hand_reaches_the_same_weights(tmp_path):
     torch.testing.assert_close(manual.weight, chain.weight, rtol=1e-9, atol=0)
 
 
-def test_a_wrong_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
+@pytest.mark.parametrize("gradient", ["manual", "autograd"])
+def test_a_wrong_gradient_shows_in_the_comparison(tmp_path, monkeypatch, gradient):
+    """Where autograd's own gradient is used, the one by hand is compared with it all the same."""
+
     def without_one_factor(ctx, upstream):
         return upstream * ctx.saved_tensors[0]
 
     monkeypatch.setattr(SigmoidFunction, "backward", staticmethod(without_one_factor))
-    result = train(tmp_path, gradient="manual", epochs=1)
+    result = train(tmp_path, gradient=gradient, epochs=1)
     assert result.difference.max_ulp > 1e6
 
 

@@ -5,7 +5,7 @@ import torch
 from event_files import read
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 
 import bp_torch as bp
 from bp_torch.dtypes import DTYPES
@@ -69,6 +69,44 @@ def test_the_hyperparameters_are_in_the_run_itself(result):
     assert {info.name.tag for info in content.experiment.metric_infos} == {
         *("cost/train", "cost/test", "accuracy/train", "accuracy/test")
     }
+
+
+def test_the_run_is_marked_as_ended(result):
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(result.config.runs)).Reload()
+    end = multiplexer.SummaryMetadata("breast-cancer-1", "_hparams_/session_end_info")
+    content = plugin_data_pb2.HParamsPluginData.FromString(end.plugin_data.content)
+    assert content.session_end_info.status == api_pb2.STATUS_SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [
+        ({"epochs": 40}, [0, 300, 600]),
+        ({"epochs": 2, "batch_size": 1}, [0, 455, 910]),
+        ({"epochs": 1, "log_every": 6}, [0, 6, 12, 15]),
+    ],
+    ids=["every 300", "once per epoch", "as told"],
+)
+def test_a_run_is_looked_at_every_so_often_and_at_its_end(tmp_path, options, steps):
+    events = read(loop.run(Config(runs=tmp_path, **options)).directory)
+    assert [scalar.step for scalar in events.Scalars("cost/train")] == steps
+
+
+def test_histograms_are_drawn_at_every_fifth_look_and_at_the_end(tmp_path):
+    events = read(loop.run(Config(runs=tmp_path, epochs=7, batch_size=0, log_every=1)).directory)
+    assert [scalar.step for scalar in events.Scalars("cost/train")] == [*range(8)]
+    assert [histogram.step for histogram in events.Histograms("weights/layer_1")] == [0, 5, 7]
+
+
+def test_a_look_can_be_seen_while_the_run_goes_on(tmp_path):
+    def look(progress):
+        (directory,) = tmp_path.iterdir()
+        seen.append(len(read(directory).Scalars("cost/train")))
+
+    seen = []
+    loop.run(Config(runs=tmp_path, epochs=3, batch_size=0, log_every=1), watch=look)
+    assert seen == [1, 2, 3]
 
 
 def test_the_factors_of_the_chain_rule_share_one_chart(result):

@@ -2,6 +2,7 @@ import threading
 
 import pytest
 
+from bp_torch.training import run_folder as run_folder_module
 from bp_torch.training.run_folder import run_folder
 
 
@@ -89,6 +90,19 @@ def test_a_name_is_taken_while_its_run_goes_on(tmp_path):
         assert EVENTS in names(directory)
     with claim(tmp_path):
         pass
+
+
+def test_a_run_that_ends_between_a_look_and_the_lock_is_not_overwritten(tmp_path, monkeypatch):
+    def late(directory):
+        (directory / "model.safetensors").touch()
+        (directory / EVENTS).touch()
+        return lock(directory)
+
+    lock = run_folder_module._lock
+    monkeypatch.setattr(run_folder_module, "_lock", late)
+    with pytest.raises(FileExistsError, match=r"model.safetensors is in it"):
+        claim(tmp_path).__enter__()
+    assert names(tmp_path / "mine") == [EVENTS, "model.safetensors"]
 
 
 def test_a_number_is_given_once_and_skips_what_is_there(tmp_path):
