@@ -26,8 +26,8 @@ ORDER = [
     *("training.run_folder", "training.config", "training.score", "training.difference"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
     *("training.monitor", "training.observer", "training.result", "training.loop", "__init__"),
-    *("cli.status", "cli.output", "cli.targets", "cli.terminal", "cli.train", "cli.compare"),
-    *("cli.app", "cli", "__main__"),
+    *("cli.status", "cli.output", "cli.options", "cli.targets", "cli.terminal"),
+    *("cli.train", "cli.compare", "cli.app", "cli", "__main__"),
 ]
 HEAVY = {
     *("matplotlib", "numba", "pyarrow", "rich", "safetensors", "scipy", "sklearn"),

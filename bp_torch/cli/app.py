@@ -16,6 +16,7 @@ from bp_torch.training.descent import DivergedError
 app = typer.Typer(
     help="Backpropagation with the derivative in plain sight.",
     epilog="Example: bp-torch train",
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -8,6 +8,7 @@ import typer
 
 from bp_torch import checks, judge
 from bp_torch.cli import targets
+from bp_torch.cli.options import whole
 from bp_torch.cli.status import WRONG
 from bp_torch.witnesses import WITNESSES, testimonies
 
@@ -42,7 +43,7 @@ def compare(
     ] = "float64,float32,bfloat16,float16",
     device: Annotated[str, typer.Option(help="cpu or cuda, or both.", metavar="DEVICES")] = "cpu",
     compile: Annotated[bool, typer.Option(help="Try torch.compile and torch.export.")] = True,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(parser=whole, help="Of everything random.")] = 0,
     json: Annotated[
         Path | None, typer.Option(help="Write the whole report there.", show_default=False)
     ] = None,

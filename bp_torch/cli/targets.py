@@ -18,6 +18,8 @@ from bp_torch.training.device import resolve_device
 SPREAD = 3.0
 """Deviation of the inputs made from a shape: wide enough to reach where a sigmoid saturates."""
 
+MISSING = object()
+
 BYTES_PER_ELEMENT = 150
 """Of the inputs of a comparison, at the peak and measured on a million elements."""
 
@@ -33,7 +35,7 @@ def foreign_code(failure: str) -> Iterator[None]:
         try:
             yield
         except SystemExit as error:
-            raise ValueError(f"{failure}: it calls sys.exit({error.code!r})") from error
+            raise ValueError(f"{failure}: it calls sys.exit({error.code!r:.60})") from error
         except Exception as error:
             first = (str(error).strip().splitlines() or [""])[0]
             where = "; ".join(getattr(error, "__notes__", []))
@@ -60,9 +62,10 @@ def find(target: str) -> Callable[..., Any]:
     with foreign_code(f"cannot import {module_name!r}"):
         found: Any = importlib.import_module(module_name)
     for name in path.split("."):
-        if not hasattr(found, name):
+        with foreign_code(f"cannot look up {target!r}"):  # an attribute may be a function's work
+            found = getattr(found, name, MISSING)
+        if found is MISSING:
             raise ValueError(f"{module_name!r} has no {path!r}; is it spelt as in the module?")
-        found = getattr(found, name)
     if isinstance(found, type) and issubclass(found, nn.Module):
         with foreign_code(
             f"{target} must be made first, as layer = {found.__name__}(…) in mine.py, and named "

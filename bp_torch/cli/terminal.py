@@ -78,7 +78,8 @@ def print_result(result: Result) -> None:
     Console(width=80, highlight=False).print(table)
     print(_comparison(result))
     print(f"model        {result.model}")
-    print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
+    if config.log_every != 0:
+        print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
 
 
 def _comparison(result: Result) -> str:

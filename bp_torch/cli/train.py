@@ -1,13 +1,14 @@
 """bp-torch train: a neuron, or a network of them, on real data."""
 
 import os
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal
 
 import typer
 
+from bp_torch.cli.options import number, one_of, whole
 from bp_torch.cli.status import INTERRUPTED
 from bp_torch.forms import Derivative
-from bp_torch.training.config import Config, CostName, DtypeName
+from bp_torch.training.config import STEPS_PER_LOOK, Config, CostName, DtypeName
 from bp_torch.training.data import DATASETS, DatasetName
 from bp_torch.training.device import DeviceName
 from bp_torch.training.gradients import GradientChoice
@@ -15,29 +16,18 @@ from bp_torch.training.gradients import GradientChoice
 EXAMPLE = "bp-torch train --dataset digits --layers 30 --epochs 100"
 
 
-def _one_of(names: Any, help: str, *, show_default: bool | str = True) -> Any:
-    """An option that takes a name; `Config` says what is wrong with another."""
-    return typer.Option(
-        parser=str,
-        metavar="NAME",
-        autocompletion=lambda: list(get_args(names)),
-        help=help,
-        show_default=show_default,
-    )
-
-
 def train(
     dataset: Annotated[
         Literal[DatasetName, "list"],
-        _one_of(Literal[DatasetName, "list"], "breast-cancer or digits; 'list' describes them."),
+        one_of(Literal[DatasetName, "list"], "breast-cancer or digits; 'list' describes them."),
     ] = Config.dataset,
     layers: Annotated[
         str, typer.Option(help="Neurons in each hidden layer, as 30 or 30,20.", metavar="SIZES")
     ] = ",".join(map(str, Config.layers)),
-    cost: Annotated[CostName, _one_of(CostName, "quadratic or cross-entropy.")] = Config.cost,
+    cost: Annotated[CostName, one_of(CostName, "quadratic or cross-entropy.")] = Config.cost,
     gradient: Annotated[
         GradientChoice,
-        _one_of(
+        one_of(
             GradientChoice,
             "fused: one pass; manual: custom Function; autograd: torch's; chain: chain rule.",
             show_default="fused for one neuron, manual for a network",
@@ -45,23 +35,28 @@ def train(
     ] = Config.gradient,
     derivative: Annotated[
         Derivative,
-        _one_of(Derivative, "textbook: ŷ(1 − ŷ); accurate: right also where ŷ rounds to 1."),
+        one_of(Derivative, "textbook: ŷ(1 − ŷ); accurate: right also where ŷ rounds to 1."),
     ] = Config.derivative,
-    epochs: Annotated[int, typer.Option(help="Passes over the training part.")] = Config.epochs,
+    epochs: Annotated[
+        int, typer.Option(parser=whole, help="Passes over the training part.")
+    ] = Config.epochs,
     batch_size: Annotated[
-        int, typer.Option(help="Samples per step; 0: all of them.")
+        int, typer.Option(parser=whole, help="Samples per step; 0: all of them.")
     ] = Config.batch_size,
     learning_rate: Annotated[
-        float, typer.Option(help="ν in w ← w − ν ∂C/∂w.")
+        float, typer.Option(parser=number, help="ν in w ← w − ν ∂C/∂w.")
     ] = Config.learning_rate,
-    device: Annotated[DeviceName, _one_of(DeviceName, "auto, cpu or cuda.")] = Config.device,
+    device: Annotated[DeviceName, one_of(DeviceName, "auto, cpu or cuda.")] = Config.device,
     dtype: Annotated[
-        DtypeName, _one_of(DtypeName, "float32, float64, bfloat16 or float16.")
+        DtypeName, one_of(DtypeName, "float32, float64, bfloat16 or float16.")
     ] = Config.dtype,
-    seed: Annotated[int, typer.Option(help="Of weights and sample order.")] = Config.seed,
+    seed: Annotated[
+        int, typer.Option(parser=whole, help="Of weights and sample order.")
+    ] = Config.seed,
     check_every: Annotated[
         int | None,
         typer.Option(
+            parser=whole,
             help="Steps between two comparisons with autograd; 0: never.",
             show_default="once per epoch",
         ),
@@ -69,8 +64,9 @@ def train(
     log_every: Annotated[
         int | None,
         typer.Option(
+            parser=whole,
             help="Steps between two records for TensorBoard; 0: never.",
-            show_default="300, at most once per epoch",
+            show_default=f"{STEPS_PER_LOOK}, at most once per epoch",
         ),
     ] = Config.log_every,
     name: Annotated[

@@ -20,6 +20,9 @@ from bp_torch.training.run_folder import require_folder_name, require_runs
 CostName = Literal["quadratic", "cross-entropy"]
 DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
 
+STEPS_PER_LOOK = 300
+"""By default. A look costs as much as 5 to 25 steps, so looking takes less than 10% of the time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -45,8 +48,8 @@ class Config:
     check_every: int | None = None
     """Steps between two comparisons with autograd; None: once per epoch, 0: never."""
     log_every: int | None = None
-    """Steps between two looks from TensorBoard; None: every 300, but at most once per epoch, since
-    a look reads all the data; 0: never."""
+    """Steps between two looks from TensorBoard; None: `STEPS_PER_LOOK`, but at most once per epoch,
+    since a look reads all the data; 0: never."""
     name: str | None = None
     """Of the run's folder; None: the data set's with the next free number."""
     runs: str | os.PathLike[str] = "runs"

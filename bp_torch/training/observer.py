@@ -5,16 +5,13 @@ from pathlib import Path
 
 from bp_torch.chain_rule import backprop
 from bp_torch.neuron import Model
-from bp_torch.training.config import Config
+from bp_torch.training.config import STEPS_PER_LOOK, Config
 from bp_torch.training.data import Split
 from bp_torch.training.descent import Update, require_finite_weights, steps_per_epoch
 from bp_torch.training.difference import Difference, difference_of
 from bp_torch.training.gradients import GRADIENTS
 from bp_torch.training.monitor import Monitor, chain_scalars, update_scalars
 from bp_torch.training.score import Score, accuracy, evaluate
-
-STEPS_PER_LOOK = 300
-"""By default. A look costs as much as 5 to 25 steps, so looking takes less than 10% of the time."""
 
 METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
 

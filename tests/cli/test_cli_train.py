@@ -71,7 +71,12 @@ def test_dataset_lists_what_there_is(run, arguments):
         (["--layers", "100000,100000"], "with 10,003,300,001 parameters, would take some 604 GiB"),
         (["--layers", "1" + 400 * "0"], "GiB here; choose fewer or smaller layers"),
         (["--layers", "3", "--gradient", "fused"], "gradient fused is for one neuron"),
-        (["--epochs", "many"], "--epochs"),
+        (["--epochs", "many"], "'--epochs': expected a whole number, got 'many'"),
+        (["--epochs", "1e3"], "'--epochs': expected a whole number, got '1e3'"),
+        (["--batch-size", "32.0"], "'--batch-size': expected a whole number, got '32.0'"),
+        (["--log-every", ""], "'--log-every': expected a whole number, got ''"),
+        (["--learning-rate", "0,5"], "'--learning-rate': expected a number, got '0,5'"),
+        (["--seed", 5000 * "9"], "'--seed': expected a whole number, got '999"),
         (["--epochs", "0"], "epochs must be a whole number of at least 1"),
         (["--seed", "-1"], "seed must be a whole number of at least 0"),
         (["--seed", "18446744073709551616"], "seed must be less than 2^64"),
@@ -105,6 +110,11 @@ def test_a_name_may_be_unusual(run, name):
     assert (status, err) == (0, "")
     assert f"model        my runs/{name}/model.safetensors" in out
     assert "--logdir 'my runs'" in out  # as a shell takes it for one word
+
+
+def test_a_run_that_tensorboard_does_not_see_is_not_sent_there(run):
+    _, out, _ = run("train", "--epochs", "1", "--log-every", "0")
+    assert "TensorBoard" not in out
 
 
 def test_an_existing_run_is_left_as_it_is(run, tmp_path):
