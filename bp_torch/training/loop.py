@@ -33,7 +33,7 @@ def run(config: Config, *, watch: Callable[[Progress], None] = lambda progress: 
 
     Raises:
         DivergedError: the cost or a weight stopped being finite; no model was written.
-        FileExistsError: a run of that name exists; it is left as it is.
+        FileExistsError: a run of that name exists or is going on; it is left as it is.
         ValueError: features or targets that cannot be learnt from, or layers that do not fit into
             memory.
     """

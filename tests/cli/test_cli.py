@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_imports import HEAVY
 
 import bp_torch
 from bp_torch.training import loop
@@ -114,6 +115,15 @@ def test_a_mistake_of_ours_is_not_called_the_users(run, monkeypatch):
     monkeypatch.setattr(loop, "build", fail)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         run("train")
+
+
+def test_what_runs_at_every_tab_loads_nothing_heavy_but_typer(start):
+    code = (
+        "import torch, sys; old = set(sys.modules); "
+        "import bp_torch.cli; print(*set(sys.modules) - old)"
+    )
+    out, _ = start(code=code).communicate(timeout=60)
+    assert {name.split(".")[0] for name in out.split()} & HEAVY == {"typer"}
 
 
 def test_the_shell_completes_commands_and_names(tmp_path):
