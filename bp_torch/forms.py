@@ -33,7 +33,9 @@ FORMS: dict[Derivative, Form] = {
     "textbook": Form(
         sigmoid=textbook.sigmoid,
         prime=lambda z, y_hat: textbook.sigmoid_prime(y_hat),
-        apply=everywhere(blockwise(textbook.SigmoidFunction), textbook.sigmoid),
+        apply=everywhere(
+            textbook.SigmoidFunction, textbook.sigmoid, eager=blockwise(textbook.SigmoidFunction)
+        ),
     ),
     "accurate": Form(
         sigmoid=accurate.sigmoid,

@@ -5,16 +5,22 @@ refuses one that has a `jvp`, forward mode needs it, and two ways drop it in sil
 """
 
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch._C import _functorch
 from torch.autograd import Function, forward_ad
+from torch.compiler import is_compiling
 
 
 def everywhere(
-    function: type[Function], formula: Callable[[Tensor], Tensor]
+    function: type[Function],
+    formula: Callable[[Tensor], Tensor],
+    *,
+    eager: type[Function] | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """z ↦ function.apply(z) under each of torch's ways to differentiate.
 
@@ -23,15 +29,16 @@ def everywhere(
         formula: the same value in operations that torch differentiates itself, for where it would
             not ask the function: nested forward mode takes a custom jvp for a constant (pytorch
             issue 197867), and torch.compile(torch.func.grad(…)) drops a custom rule or fails at it.
+        eager: the function as eager code takes it, if in another way.
     """
-    for_the_compiler = without_jvp(function)
+    for_the_compiler, for_eager = without_jvp(function), eager or function
 
     def apply(z: Tensor) -> Tensor:
-        compiling = torch.compiler.is_compiling()
+        compiling = is_compiling()
         reverse, forward = torch_func_levels()
         if forward > 1 or (compiling and reverse + forward > 0):
             return formula(z)
-        chosen = for_the_compiler if compiling else function
+        chosen = for_the_compiler if compiling else for_eager
         return chosen.apply(z)  # type: ignore[no-any-return]
 
     return apply
@@ -59,6 +66,14 @@ def transformed() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def traced() -> bool:
+    """Whether what is called now is recorded or followed by torch, rather than merely run."""
+    return is_compiling() or _modes() > 0 or _is_tracing()
+
+
+_modes, _is_tracing = torch._C._len_torch_dispatch_stack, torch._C._is_tracing
+
+
 def apply_untransformed(function: type[Function]) -> Callable[..., Any]:
     """function.apply without the look at forward's signature that transforms need, which takes
     longer than a small step."""
@@ -78,11 +93,20 @@ def watched(*tensors: Tensor) -> bool:
     )
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is numbers that lie in the CPU's memory as they are read: not negated or
+def is_plain(tensor: Tensor, device: str = "cpu") -> bool:
+    """Whether a tensor is numbers that lie in the device's memory as they are read: not negated or
     conjugated lazily, no zeros without memory, sparse, batched, of a subclass or another device."""
-    return torch._C._dispatch_keys(tensor).raw_repr() | _PLAIN == _PLAIN
+    return torch._C._dispatch_keys(tensor).raw_repr() | _PLAIN[device] == _PLAIN[device]
 
 
-_PLAIN: int = torch._C._dispatch_keys(torch.empty(0, device="cpu")).raw_repr()
-"""What torch dispatches on for such a tensor (device, autograd), a bit for each."""
+def _dispatch_keys(*names: str) -> int:
+    """What torch dispatches on, a bit for each."""
+    sets = (torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, name)) for name in names)
+    return reduce(or_, (keys.raw_repr() for keys in sets))
+
+
+_PLAIN = {
+    name.lower(): _dispatch_keys(name, "ADInplaceOrView", f"Autograd{name}", f"Autocast{name}")
+    for name in ("CPU", "CUDA")
+}
+"""The keys of such a tensor: the device, and how its gradients and autocast are made there."""

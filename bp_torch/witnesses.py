@@ -6,9 +6,10 @@ central differences and, as the truth, with 50 digits of mpmath; and `compare` t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F  # noqa: N812, as everybody calls it
 from torch import Tensor
 
 from bp_torch.chain_rule import backprop
@@ -105,26 +106,35 @@ def _plain_forward(x: Tensor, *parameters: Tensor) -> Tensor:
     return x
 
 
+class Peer(NamedTuple):
+    """A cost as torch has it, and that of one sample in mpmath's numbers."""
+
+    in_torch: Callable[[Tensor, Tensor], Tensor]
+    of_a_sample: Callable[[Any, float], Any]
+
+
+def _log(value: Any) -> Any:
+    import mpmath
+
+    return mpmath.log(value)
+
+
+PEERS = {
+    "quadratic": Peer(lambda a, t: F.mse_loss(a, t) / 2, lambda a, t: (a - t) ** 2 / 2),
+    "cross-entropy": Peer(
+        F.binary_cross_entropy, lambda a, t: -(t * _log(a) + (1 - t) * _log(1 - a))
+    ),
+}
+
+
 def _cost(name: str, generator: torch.Generator, compile: bool) -> Testimony:
     y_hat = torch.rand(12, generator=generator, dtype=torch.float64) * 0.9 + 0.05
     y = torch.rand(12, generator=generator, dtype=torch.float64)
     cost, prime = COSTS[name]
-    functional = torch.nn.functional
-
-    def peer(a: Tensor, t: Tensor) -> Tensor:
-        if name == "quadratic":
-            return functional.mse_loss(a, t) / 2
-        return functional.binary_cross_entropy(a, t)
+    peer = PEERS[name]
 
     def truth(values: list[Any]) -> Any:
-        import mpmath
-
-        terms = [
-            (a - t) ** 2 / 2
-            if name == "quadratic"
-            else -(t * mpmath.log(a) + (1 - t) * mpmath.log(1 - a))
-            for a, t in zip(values, y.tolist(), strict=True)
-        ]
+        terms = [peer.of_a_sample(a, t) for a, t in zip(values, y.tolist(), strict=True)]
         return sum(terms) / len(terms)
 
     return _testimony(
@@ -132,7 +142,7 @@ def _cost(name: str, generator: torch.Generator, compile: bool) -> Testimony:
         truth=_fifty_digits(truth, [y_hat]),
         chain=[prime(y_hat, y)],
         by_function=lambda a: cost(a, y),
-        by_autograd=lambda a: peer(a, y),
+        by_autograd=lambda a: peer.in_torch(a, y),
         tensors=[y_hat],
         report=compare(
             reference=lambda a: cost(a, y.to(a.dtype)),

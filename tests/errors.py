@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from truth import Truth
 
-from bp_torch.judge.ulp import ulp_distance
+from bp_torch.judge.distance import ulp_distance
 
 
 def in_ulp(actual: Tensor, expected: Tensor) -> float:

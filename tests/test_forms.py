@@ -6,6 +6,8 @@ from torch.autograd.gradcheck import GradcheckError
 
 import bp_torch as bp
 from bp_torch.derivative import SigmoidFunction, sigmoid_prime
+from bp_torch.forms import FORMS as FORMS_BY_NAME
+from bp_torch.forms import Form
 from bp_torch.precise import formulas as accurate
 
 FORMS = pytest.mark.parametrize("form", ["textbook", "accurate"])
@@ -207,3 +209,21 @@ def test_what_is_not_a_floating_point_tensor_is_refused(form, z):
 def test_unknown_derivative_is_named_with_those_there_are():
     with pytest.raises(ValueError, match="must be one of textbook, accurate; got 'exact'"):
         bp.sigmoid(torch.zeros(1), derivative="exact")
+
+
+def test_a_form_is_added_in_one_place(monkeypatch):
+    """The table of forms is all that a neuron, the chain rule and the witnesses read."""
+    halved = Form(
+        sigmoid=torch.sigmoid,
+        prime=lambda z, y_hat: sigmoid_prime(y_hat) / 2,
+        apply=lambda z: torch.sigmoid(z / 2 + (z / 2).detach()),
+    )
+    monkeypatch.setitem(FORMS_BY_NAME, "halved", halved)
+    neuron = bp.Neuron(3, "halved", dtype=torch.float64)
+    x, y = torch.randn(5, 3, dtype=torch.float64), torch.rand(5, dtype=torch.float64)
+    by_hand = bp.backprop(neuron, x, y).gradients["weight"]
+    (by_autograd,) = torch.autograd.grad(bp.quadratic_cost(neuron(x), y), neuron.weight)
+    torch.testing.assert_close(by_hand, by_autograd)
+    whole = bp.Neuron(3, dtype=torch.float64)
+    whole.load_state_dict(neuron.state_dict())
+    torch.testing.assert_close(2 * by_hand, bp.backprop(whole, x, y).gradients["weight"])

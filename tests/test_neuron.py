@@ -1,6 +1,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -164,15 +165,54 @@ def test_input_that_does_not_fit_is_refused(make, x, error, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: bp.Neuron(0), ValueError, "whole number ≥ 1"),
-        (lambda: bp.Neuron(2.5), ValueError, "whole number ≥ 1"),
-        (lambda: bp.Neuron(3, dtype=torch.int64), TypeError, "floating-point type"),
+        (lambda: bp.Neuron(0), ValueError, "whole number of at least 1, got 0"),
+        (lambda: bp.Neuron(2.5), ValueError, "whole number of at least 1, got 2.5"),
+        (lambda: bp.Neuron(True), ValueError, "whole number of at least 1, got True"),
+        (lambda: bp.Neuron("3"), ValueError, "whole number of at least 1, got '3'"),
+        (lambda: bp.Neuron(10**30), ValueError, "must fit into memory, got 1e\\+30"),
+        (lambda: bp.Layer(3, 10**30), ValueError, "must fit into memory, got 1e\\+30"),
+        (
+            lambda: bp.Neuron(3, dtype=torch.int64),
+            TypeError,
+            "torch.float64 or .*int64",
+        ),
+        (lambda: bp.Neuron(3, dtype="float32"), TypeError, "dtype must be .* got 'float32'"),
+        (lambda: bp.Neuron(3, dtype=torch.float8_e5m2), TypeError, "got torch.float8_e5m2"),
         (lambda: bp.Neuron(3, "exact"), ValueError, "must be one of textbook"),
+        (lambda: bp.Neuron(3, ["accurate"]), ValueError, "must be one of textbook"),
         (lambda: bp.Network([3]), ValueError, "at least one layer"),
-        (lambda: bp.Network([3, -1]), ValueError, "whole number ≥ 1"),
+        (lambda: bp.Network(3), ValueError, "at least one layer, as .* got 3"),
+        (lambda: bp.Network([3, -1]), ValueError, "whole number of at least 1, got -1"),
     ],
-    ids=["zero", "fraction", "integer dtype", "derivative", "no layer", "negative"],
 )
 def test_sizes_that_make_no_sense_are_refused(make, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         make()
+    assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_of_any_kind_are_sizes():
+    assert bp.Neuron(np.int64(3)).weight.shape == (3,)
+    assert [layer.weight.shape for layer in bp.Network(np.array([3, 1])).layers] == [(1, 3)]
+    assert bp.Network(torch.tensor([3, 4, 2]))(torch.randn(5, 3)).shape == (5, 2)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.zeros(2, 3).to(torch.float8_e5m2), "x must be torch.float64 or .*float8_e5m2"),
+        (torch.zeros(2, 3).to_sparse(), r"x must be a dense tensor.*x\.to_dense\(\)"),
+    ],
+    ids=["float8", "sparse"],
+)
+def test_tensors_that_torch_cannot_compute_with_are_refused_in_one_line(x, message):
+    for function in (
+        bp.Neuron(3),
+        bp.Network([3, 1]),
+        lambda t: bp.backprop(bp.Neuron(3), t, t[:, 0]),
+    ):
+        with pytest.raises(TypeError, match=message) as caught:
+            function(x)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(TypeError, match=message.replace("x", "z")):
+        bp.sigmoid(x)

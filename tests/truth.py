@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bp_torch.judge.ulp import unit
+from bp_torch.judge.distance import unit
 
 DIGITS = 50
 

@@ -1,6 +1,7 @@
 """One pass over the data: a neuron's cost and gradients for the price of reading x once."""
 
-from bp_torch.fused.function import fused_cost
-from bp_torch.fused.step import cost_and_gradients, sgd_epoch
+from bp_torch.fused.autograd import fused_cost
+from bp_torch.fused.epoch import sgd_epoch
+from bp_torch.fused.step import cost_and_gradients
 
 __all__ = ["cost_and_gradients", "fused_cost", "sgd_epoch"]

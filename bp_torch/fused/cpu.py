@@ -1,6 +1,6 @@
 """The fused step on a CPU: how the rows are shared out among threads.
 
-The kernels (cpu_blocks.py) are Numba's, with vectors of our own (vectors.py). Measured on two
+The kernels (cpu_blocks.py) are Numba's, with vectors of our own (simd/). Measured on two
 cores with AVX-512, x of 256 MB in float32, in units of one pass over x, for D from 1,024 to 30: a
 plain loop in Numba 1.5 to 4.7, since it is vectorised only in part; four rows at a time 1.4 to 2.2;
 blocks of 16 rows in explicit vectors, fetching ahead, 1.0 to 1.2.
@@ -15,6 +15,7 @@ made a step of 1.2 passes take 1.6. To begin and end costs 5 µs, where a pool o
 
 import ctypes
 from collections.abc import Callable
+from ctypes import addressof
 from functools import cache
 from threading import Thread
 
@@ -22,10 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor, empty_like
 
-from bp_torch.dtypes import NAMES
 from bp_torch.fused import cpu_kernels
-from bp_torch.fused.cpu_blocks import Job
-from bp_torch.fused.inputs import Inputs
+from bp_torch.fused.cpu_job import Job
+from bp_torch.fused.inputs import CROSS_ENTROPY, Inputs, require_memory
 
 CHUNK = 2**18
 """Numbers of x per chunk: 1 MiB of float32, some 100 µs for a thread. Less than that is not worth
@@ -40,31 +40,36 @@ SLAB = 1024
 """Chunks per call, between which Ctrl-C is heard: some 50 ms."""
 EPOCH_SLAB = 2**24
 """Numbers of x per call in an epoch, for the same reason."""
-
-_NO_ORDER = np.empty(0, np.int64)
+SUSPECT = 2**40
+"""An address below is looked into: memory lies higher up on nearly all machines, and where there is
+none, or it has been freed, an address is 0 and an offset."""
 
 
 def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """C, ∂C/∂w and ∂C/∂b; rows: (2, N), where to write every sample's sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ."""
-    x, y, weight, bias, _, _ = inputs
-    samples, features = x.shape
+    x, y, weight, bias, *_ = inputs
+    job = _job(inputs)
     cost, by_weight, by_bias = empty_like(bias), empty_like(weight), empty_like(bias)
-    job = _job(inputs, rows)
-    chunk = LEAST_ROWS
+    if rows is not None:
+        job.by_z, job.by_y = (row.data_ptr() for row in rows)
+    chunk, samples = LEAST_ROWS, job.samples
     if samples > chunk:
-        chunk = max(chunk, CHUNK // max(features, 16) // 16 * 16)
+        chunk = max(chunk, CHUNK // max(job.features, 16) // 16 * 16)
     if samples <= chunk:
-        kernel = cpu_kernels.step_kernel(NAMES[x.dtype], NAMES[y.dtype])
-        kernel(job, cost.data_ptr(), by_weight.data_ptr(), by_bias.data_ptr())
+        job.cost = cost.data_ptr()
+        job.by_weight = by_weight.data_ptr()
+        job.by_bias = by_bias.data_ptr()
+        cpu_kernels.step_kernel(x.dtype, y.dtype)(addressof(job))
         return cost, by_weight, by_bias
 
+    features = job.features
     chunks = -(-samples // chunk)
-    sums = np.empty((chunks, features + 3))
-    kernel = cpu_kernels.chunks_kernel(NAMES[x.dtype], NAMES[y.dtype])
+    sums = np.full((chunks, features + 3), np.nan)  # what a failing thread leaves is no result
+    job.sums, job.chunk = sums.ctypes.data, chunk
+    kernel = cpu_kernels.chunks_kernel(x.dtype, y.dtype)
     for first in range(0, chunks, SLAB):
-        end = min(chunks, first + SLAB)
-        shared = np.array([*job, sums.ctypes.data, chunk, end, first], np.int64)
-        _in_team(kernel.address, shared.ctypes.data, min(torch.get_num_threads(), end - first))
+        job.next, job.end = first, min(chunks, first + SLAB)
+        _in_team(kernel.address, addressof(job), min(torch.get_num_threads(), job.end - first))
     totals = sums.sum(axis=0)
     means = torch.from_numpy(totals[:-1] / totals[-1])
     by_weight.copy_(means[:features])
@@ -81,35 +86,38 @@ def sgd_epoch(
     In one thread, since a step needs the weights that the one before has left.
     """
     x, y, *_ = inputs
-    samples, indices = len(x), _NO_ORDER
+    job = _job(inputs)
+    job.learning_rate, job.batch_size, samples = learning_rate, batch_size, job.samples
     if order is not None:
-        samples, indices = len(order), order.contiguous().numpy()
-    kernel = cpu_kernels.descent_kernel(NAMES[x.dtype], NAMES[y.dtype])
-    job = _job(inputs, None)
-    slab = batch_size * max(1, EPOCH_SLAB // (batch_size * x.shape[1]))
-    costs = 0.0
+        order = order.contiguous()
+        job.order, samples = order.data_ptr(), len(order)
+    kernel = cpu_kernels.descent_kernel(x.dtype, y.dtype)
+    slab = batch_size * max(1, EPOCH_SLAB // (batch_size * job.features))
     for first in range(0, samples, slab):
-        last = min(samples, first + slab)
-        costs += kernel(job, indices, batch_size, first, last, learning_rate)
-    return inputs.bias.new_tensor(costs / -(-samples // batch_size))
+        job.first, job.last = first, min(samples, first + slab)
+        kernel(addressof(job))
+    return inputs.bias.new_tensor(job.costs / job.steps)
 
 
-def _job(inputs: Inputs, rows: Tensor | None) -> Job:
-    x, y, weight, bias, cross_entropy, sample_weight = inputs
-    samples, features = x.shape
-    return (
-        x.data_ptr(),
-        x.stride(0),
-        y.data_ptr(),
-        0 if sample_weight is None else sample_weight.data_ptr(),
-        samples,
-        features,
-        weight.data_ptr(),
-        bias.data_ptr(),
-        1 if cross_entropy else 0,
-        0 if rows is None else rows[0].data_ptr(),
-        0 if rows is None else rows[1].data_ptr(),
-    )
+def _job(inputs: Inputs) -> Job:
+    x, y, weight, bias, cost, sample_weight = inputs
+    job = Job()
+    try:
+        job.x = at_x = x.data_ptr()
+        job.y = at_y = y.data_ptr()
+        job.weight = at_weight = weight.data_ptr()
+        job.bias = at_bias = bias.data_ptr()
+    except RuntimeError:  # torch has none
+        require_memory(inputs.tensors())
+        raise
+    if at_x < SUSPECT or at_y < SUSPECT or at_weight < SUSPECT or at_bias < SUSPECT:
+        require_memory(inputs.tensors())
+    if sample_weight is not None:
+        job.sample_weight = sample_weight.data_ptr()
+    job.samples, job.features = x.shape
+    job.x_stride = x.stride()[0]
+    job.cross_entropy = cost == CROSS_ENTROPY
+    return job
 
 
 def _in_team(function: int, argument: int, threads: int) -> None:

@@ -15,15 +15,19 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from bp_torch.fused.lane_formulas import Lanes, chain, inlined
-from bp_torch.fused.vector_math import keep_first, multiply_add, total, totals
-from bp_torch.fused.vector_memory import (
+from bp_torch.dtypes import DTYPES, NAMES, WIDE
+from bp_torch.fused.cpu_formulas import chain
+from bp_torch.fused.simd import (
+    Lanes,
     aligned_zeros,
     distance,
     get,
+    inlined,
+    keep_first,
     lanes_of,
     load,
     load_first,
+    multiply_add,
     pointer,
     prefetch_l1,
     prefetch_l2,
@@ -31,11 +35,16 @@ from bp_torch.fused.vector_memory import (
     size_of,
     store,
     store_first,
+    total,
+    totals,
+    vectors_on_stack,
 )
 
 Place: TypeAlias = Any
 """A `pointer`, to Numba."""
 Array: TypeAlias = Any
+Job: TypeAlias = Any
+"""A record of `cpu_job.JOB`, to Numba."""
 
 AHEAD = 5120
 """Bytes from a row to the one that is fetched meanwhile: enough to hide memory's delay, and not
@@ -45,14 +54,15 @@ FAR = 48
 ROWS_IN_A_ROW, FEATURES_IN_A_ROW = 512, 512
 """Terms that are added up one after another in the dtype of x, before the sum is added to others:
 rounding errors grow with the length of such a chain."""
+MOST_LANES = 16
+"""Rows in a block at most, of float32."""
 
 
 class Batch(NamedTuple):
-    """What a kernel works on, as `batch_of` makes it."""
+    """Samples and a neuron, as `batch_of` makes it from a `Job`: pointers in place of addresses."""
 
     x: Place
-    stride: int
-    """From one row of x to the next, in numbers."""
+    x_stride: int
     y: Place
     sample_weight: Place
     weighted: bool
@@ -66,36 +76,31 @@ class Batch(NamedTuple):
     by_row: bool
 
 
-Job: TypeAlias = tuple[int, ...]
-"""Addresses and numbers: x, its stride, y, sample_weight, N, D, weight, bias, whether the cost is
-the cross-entropy, then where to write sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ; 0 for what is not there."""
-
-
 def batch_of(x_dtype: str, y_dtype: str, job: Job) -> Batch:
-    """The job's first eleven numbers with their dtypes, which must be known to the compiler."""
+    """The job's batch with its dtypes, which must be known to the compiler."""
     raise NotImplementedError("only for Numba")  # which compiles the overload below
 
 
 @overload(batch_of, prefer_literal=True, strict=False)
 def _batch_of(x_dtype: Any, y_dtype: Any, job: Any) -> Any:
     x, y = x_dtype.literal_value, y_dtype.literal_value
-    wide = "float64" if x == "float64" else "float32"
+    wide = NAMES[WIDE[DTYPES[x]]]
 
     def implementation(x_dtype: Any, y_dtype: Any, job: Any) -> Any:
         return Batch(
-            pointer(x, job[0]),
-            job[1],
-            pointer(y, job[2]),
-            pointer(y, job[3]),
-            job[3] != 0,
-            job[4],
-            job[5],
-            pointer(wide, job[6]),
-            pointer(wide, job[7]),
-            job[8] != 0,
-            pointer(wide, job[9]),
-            pointer(wide, job[10]),
-            job[9] != 0,
+            x=pointer(x, job.x),
+            x_stride=job.x_stride,
+            y=pointer(y, job.y),
+            sample_weight=pointer(y, job.sample_weight),
+            weighted=job.sample_weight != 0,
+            samples=job.samples,
+            features=job.features,
+            weight=pointer(wide, job.weight),
+            bias=pointer(wide, job.bias),
+            cross_entropy=job.cross_entropy != 0,
+            by_z=pointer(wide, job.by_z),
+            by_y=pointer(wide, job.by_y),
+            by_row=job.by_z != 0,
         )
 
     return implementation
@@ -112,7 +117,7 @@ def fetch(x: Place, index: int, near: bool) -> None:
 
 @inlined
 def pre_activations(
-    batch: Batch, here: Array, ahead: Array, partial_sums: Array, near: bool
+    batch: Batch, here: Array, ahead: Array, partial_sums: Place, near: bool
 ) -> Lanes:
     """wᵀxᵣ for the rows that begin at here[r]; fetches those that begin at ahead[r]."""
     z = load_first(batch.x, 0, 0)
@@ -124,7 +129,7 @@ def pre_activations(
 
 @inlined
 def dot_products(
-    batch: Batch, here: Array, ahead: Array, first: int, count: int, partial_sums: Array, near: bool
+    batch: Batch, here: Array, ahead: Array, first: int, count: int, partial_sums: Place, near: bool
 ) -> Lanes:
     """The share of some of the features in it."""
     x, weight = batch.x, batch.weight
@@ -163,7 +168,7 @@ def dot_products(
 
 
 @inlined
-def add_products(batch: Batch, here: Array, delta: Array, gradient: Array) -> None:
+def add_products(batch: Batch, here: Array, delta: Place, gradient: Array) -> None:
     """g ← g + Σᵣ δᵣ xᵣ for the rows that begin at here[r]."""
     x = batch.x
     lanes = lanes_of(x)
@@ -171,7 +176,7 @@ def add_products(batch: Batch, here: Array, delta: Array, gradient: Array) -> No
     whole = batch.features - rest
     for r in range(0, lanes, 4):
         x0, x1, x2, x3 = here[r], here[r + 1], here[r + 2], here[r + 3]
-        d0, d1, d2, d3 = delta[r], delta[r + 1], delta[r + 2], delta[r + 3]
+        d0, d1, d2, d3 = get(delta, r), get(delta, r + 1), get(delta, r + 2), get(delta, r + 3)
         for d in range(0, whole, lanes):
             a = multiply_add(load(x, x0 + d), d0, load(x, x1 + d) * d1)
             b = multiply_add(load(x, x2 + d), d2, load(x, x3 + d) * d3)
@@ -185,14 +190,14 @@ def add_products(batch: Batch, here: Array, delta: Array, gradient: Array) -> No
 
 
 @inlined
-def scratch(batch: Batch) -> tuple[Array, Array, Array, Array, Array, int]:
+def scratch(batch: Batch) -> tuple[Array, Place, Place, Array, Array, int]:
     """Room for g and for a block's partial sums, δ and places; and the place of a row of zeros,
     which stands for the rows that the last block lacks."""
     lanes = lanes_of(batch.x)
     padded = batch.features + lanes
     gradient = aligned_zeros(batch.weight, 2 * padded)
-    partial_sums = aligned_zeros(batch.weight, lanes * lanes)
-    delta = aligned_zeros(batch.weight, lanes)
+    partial_sums, delta = vectors_on_stack(batch.x, MOST_LANES), vectors_on_stack(batch.x, 1)
+    # Written one by one, they are arrays: on the stack an epoch takes 1.4 times as long.
     here, ahead = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
     return gradient, partial_sums, delta, here, ahead, distance(batch.x, gradient, padded)
 
@@ -206,7 +211,7 @@ def add_to(place: Place, index: int, number: float) -> None:
 @njit(nogil=True)
 def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None:
     """Σ δx, Σ δ, Σ c and N of the samples from `first` to `last`, to sums[row], … in float64."""
-    lanes, features, stride = lanes_of(batch.x), batch.features, batch.stride
+    lanes, features, stride = lanes_of(batch.x), batch.features, batch.x_stride
     gradient, partial_sums, delta, here, ahead, blank = scratch(batch)
     ahead_by = max(8, AHEAD // (features * size_of(batch.x))) * stride
     b = get(batch.bias, 0)
@@ -244,33 +249,37 @@ def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None
 
 
 @njit(nogil=True)
-def descend_batches(
-    batch: Batch, order: Array, size: int, first: int, last: int, learning_rate: float
-) -> float:
-    """Mini-batches one after another: w ← w − ν ∂C/∂w, in place; returns the sum of their costs."""
-    samples = len(order)
-    lanes, features, stride = lanes_of(batch.x), batch.features, batch.stride
+def descend_batches(batch: Batch, job: Job) -> None:
+    """Mini-batches one after another: w ← w − ν ∂C/∂w, in place.
+
+    Those samples of the order that the job names, from `first` to `last`; their steps and costs are
+    added to the job's. A batch whose weights are all 0 is no step.
+    """
+    order, shuffled = pointer("int64", job.order), job.order != 0
+    last, size, learning_rate = job.last, job.batch_size, job.learning_rate
+    lanes, features, stride = lanes_of(batch.x), batch.features, batch.x_stride
     gradient, partial_sums, delta, here, ahead, blank = scratch(batch)
+    nothing = load_first(batch.x, 0, 0)
     y = aligned_zeros(batch.weight, lanes)
     s = aligned_zeros(batch.weight, lanes) + 1
     near = max(lanes, AHEAD // (features * size_of(batch.x)))
-    shuffled = samples > 0
     rest = features % lanes
     whole = features - rest
-    nothing = load_first(batch.x, 0, 0)
-    costs = 0.0
-    for start in range(first, last, size):
+    steps, costs = 0, 0.0
+    for start in range(job.first, last, size):
         end = min(last, start + size)
         cost_sum = delta_sum = count = nothing
         b = get(batch.bias, 0)
+        for k in range(0, features, lanes):
+            store(gradient, k, nothing)
         for i in range(start, end, lanes):
             rows = min(lanes, end - i)
             for r in range(rows):
                 place = i + r
                 if shuffled:
-                    place = order[i + r]
-                    ahead[r] = order[min(i + r + near, samples - 1)] * stride
-                    far = order[min(i + r + FAR, samples - 1)]
+                    place = get(order, i + r)
+                    ahead[r] = get(order, min(i + r + near, last - 1)) * stride
+                    far = get(order, min(i + r + FAR, last - 1))
                     fetch(batch.y, far, False)
                     for d in range(0, features, lanes):
                         fetch(batch.x, far * stride + d, False)
@@ -290,17 +299,18 @@ def descend_batches(
             store(delta, 0, d)
             add_products(batch, here, delta, gradient)
         n = total(count)
+        if n == 0:
+            continue
         rate = learning_rate / n
         minus_rate = nothing - rate
         for k in range(0, whole, lanes):
             w = multiply_add(load(gradient, k), minus_rate, load(batch.weight, k))
             store(batch.weight, k, w)
-            store(gradient, k, nothing)
         if rest:
             w = load_first(batch.weight, whole, rest)
             w = multiply_add(load(gradient, whole), minus_rate, w)
             store_first(batch.weight, whole, w, rest)
-            store(gradient, whole, nothing)
         put(batch.bias, 0, b - rate * total(delta_sum))
-        costs += total(cost_sum) / n
-    return costs
+        steps, costs = steps + 1, costs + total(cost_sum) / n
+    job.steps += steps
+    job.costs += costs

@@ -6,7 +6,8 @@ there is no second kernel. More than `WIDEST` features do not fit: x is then rea
 
 What a small step costs is its launch. So `sgd_epoch` leaves small batches to a single program.
 `step` keeps no CUDA graph of its own, since results would have to be copied out of each replay; it
-neither waits for the device nor reads from it, and can be captured in a graph of the caller's.
+neither waits for the device nor reads from it, and can be captured in a graph of the caller's. Only
+sample weights are looked at before, which waits, and not while a graph is captured (inputs.py).
 """
 
 from contextlib import nullcontext
@@ -17,7 +18,7 @@ import triton
 from torch import Tensor
 
 from bp_torch.fused import cuda_kernels
-from bp_torch.fused.inputs import Inputs
+from bp_torch.fused.inputs import CROSS_ENTROPY, Inputs
 
 WIDEST = 4096
 """Features at most that are read once."""
@@ -35,7 +36,8 @@ STEPS_PER_LAUNCH = 2**14  # lest one launch keep the device, and Ctrl-C, waiting
 
 def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """C, ∂C/∂w and ∂C/∂b; rows: (2, N), where to write every sample's sᵢ ∂cᵢ/∂zᵢ and sᵢ ∂cᵢ/∂yᵢ."""
-    x, y, weight, bias, cross_entropy, sample_weight = inputs
+    x, y, weight, bias, cost, sample_weight = inputs
+    cross_entropy = cost == CROSS_ENTROPY
     samples, features = x.shape
     results = torch.empty_like(bias), torch.empty_like(weight), torch.empty_like(bias)
     tile = _tile(x, samples, weight)
@@ -69,20 +71,22 @@ def sgd_epoch(
 
     In one program, which keeps w and b in registers from step to step.
     """
-    x, y, weight, bias, cross_entropy, sample_weight = inputs
+    x, y, weight, bias, cost, sample_weight = inputs
+    cross_entropy = cost == CROSS_ENTROPY
     samples, features = (len(x) if order is None else len(order)), x.shape[1]
     size = min(batch_size, samples)
-    costs = weight.new_zeros((), dtype=torch.float64)
+    costs_and_steps = weight.new_zeros(2, dtype=torch.float64)
     tile = _tile(x, size, weight)
-    rate = torch.full_like(costs, learning_rate)  # a number would go as float32
+    rate = torch.full_like(costs_and_steps[0], learning_rate)  # a number would go as float32
     order = order if order is None else order.contiguous()
     stride, units = x.stride(0) // tile["unit"], features // tile["unit"]
-    batch = x, stride, y, sample_weight, order, weight, bias, rate, costs
+    batch = x, stride, y, sample_weight, order, weight, bias, rate, costs_and_steps
     with torch.cuda.device_of(x) if x.is_cuda else nullcontext():
         for first in range(0, samples, STEPS_PER_LAUNCH * size):
             last = min(samples, first + STEPS_PER_LAUNCH * size)
             cuda_kernels.descend[(1,)](*batch, first, last, size, units, cross_entropy, **tile)
-    mean: Tensor = costs / triton.cdiv(samples, size)
+    costs, steps = costs_and_steps
+    mean: Tensor = costs / steps
     return mean.to(bias.dtype)
 
 

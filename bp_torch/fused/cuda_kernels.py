@@ -60,7 +60,7 @@ def _log_1_plus(e):
 
 @triton.jit
 def _chain(z, y, cross_entropy: tl.constexpr):
-    """Each sample's cost c, δ = ∂c/∂z and ∂c/∂y; the formulas stand in lane_formulas.py."""
+    """Each sample's cost c, δ = ∂c/∂z and ∂c/∂y; the formulas stand in cpu_formulas.py."""
     largest: tl.constexpr = (
         1.7976931348623157e308 if z.dtype == tl.float64 else 3.4028234663852886e38
     )
@@ -214,24 +214,30 @@ def add_chunks(
 
 @triton.jit(do_not_specialize=["first", "last", "batch_size"])
 def descend(
-    x, stride, y, sample_weight, order, weight, bias, learning_rate, costs, first, last, batch_size,
-    features, cross_entropy: tl.constexpr, unit: tl.constexpr, block_rows: tl.constexpr,
-    block_d: tl.constexpr,
+    x, stride, y, sample_weight, order, weight, bias, learning_rate, costs_and_steps, first, last,
+    batch_size, features, cross_entropy: tl.constexpr, unit: tl.constexpr,
+    block_rows: tl.constexpr, block_d: tl.constexpr,
 ):  # fmt: skip
-    """Mini-batches one after another: w ← w − ν ∂C/∂w, in place; adds their costs to `costs`."""
+    """Mini-batches one after another: w ← w − ν ∂C/∂w, in place; adds up their costs and number.
+
+    A batch whose weights are all 0 is no step.
+    """
     stride, features = stride * unit, features * unit
     columns = tl.arange(0, block_d)
     used = columns < features
     w, b = tl.load(weight + columns, mask=used, other=0.0), tl.load(bias)
-    cost_sum = tl.load(costs)
+    cost_sum, steps = tl.load(costs_and_steps), tl.load(costs_and_steps + 1)
     for start in range(first.to(tl.int64), last.to(tl.int64), batch_size.to(tl.int64)):
         end = start + tl.minimum(last - start, batch_size)
         batch = x, stride, y, sample_weight, order, w, b, None, None, None
         c, dx, d, n = _sums(*batch, start, end, columns, used, cross_entropy, block_rows)
-        rate = (tl.load(learning_rate) / n).to(w.dtype)
-        w -= rate * dx
-        b -= rate * d
-        cost_sum += c.to(tl.float64) / n
+        if n != 0:
+            rate = (tl.load(learning_rate) / n).to(w.dtype)
+            w -= rate * dx
+            b -= rate * d
+            cost_sum += c.to(tl.float64) / n
+            steps += 1
     tl.store(weight + columns, w, mask=used)
     tl.store(bias, b)
-    tl.store(costs, cost_sum)
+    tl.store(costs_and_steps, cost_sum)
+    tl.store(costs_and_steps + 1, steps)

@@ -1,8 +1,12 @@
 """Proving a gradient. Nothing here imports the rest of bp_torch: the judge stays independent of
-what it judges."""
+what it judges.
 
-from bp_torch.judge.prove import assert_gradients, compare
-from bp_torch.judge.report import Check, Diagnosis, GradientMismatch, Report, Row
+Read in the order in which a function goes through it: `cases`, `trials`, `truth`, `judgement`,
+`evidence`, `mistakes`, `report`; `hearing` takes one case through them, `proof` all of them.
+"""
+
+from bp_torch.judge.proof import assert_gradients, compare
+from bp_torch.judge.report import Check, Diagnosis, GradientMismatch, Report, Row, TransformRow
 
 __all__ = [
     "Check",
@@ -10,6 +14,7 @@ __all__ = [
     "GradientMismatch",
     "Report",
     "Row",
+    "TransformRow",
     "assert_gradients",
     "compare",
 ]

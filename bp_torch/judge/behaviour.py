@@ -1,101 +1,85 @@
 """What a gradient must not do besides being wrong: disturb tensors, wear off, or vary."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import FACTOR, FLOOR
-from bp_torch.judge.evaluate import leaves, run
-from bp_torch.judge.problem import Function
-from bp_torch.judge.report import Check
+from bp_torch.judge.criteria import FACTOR, FLOOR, RUNS
+from bp_torch.judge.distance import relative_distance
+from bp_torch.judge.passes import Function, Point, differentiate, outputs_of
+from bp_torch.judge.report import Check, Property
 from bp_torch.judge.trials import Draw, Trial
 
-RUNS = 3
-"""How often a run is repeated, to see whether it varies."""
 
-
-def observe(
-    fn: Function, trial: Trial, draw: Draw, dtype: torch.dtype
-) -> tuple[list[Check], list[str]]:
+def observe(fn: Function, trial: Trial, draw: Draw) -> tuple[list[Check], list[str]]:
     """Run one trial's forward and backward, and look at everything around it.
 
     Returns:
         Checks on inputs, outputs and upstream gradient, on a second backward through the same
         graph, and on repeated runs; and findings that are no mistakes.
     """
-    arguments = leaves([t.clone() for t in trial.inputs], trial.wanted)
+    given = list(trial.inputs.values())
+    leaves = {n: t.clone().requires_grad_(n in trial.wanted) for n, t in trial.inputs.items()}
     # The function sees copies that are no leaves, so that an edit in place is seen and not refused.
-    copies = [a.clone() if a.requires_grad else a for a in arguments]
-    outputs = fn(*copies)
-    reached = [o for o in outputs if o.requires_grad]
-    upstream = [draw.upstream(o) for o in reached]
-    values, sent = ([t.detach().clone() for t in tensors] for tensors in (reached, upstream))
-    sources = [a for a in arguments if a.requires_grad]
+    copies = [t.clone() if t.requires_grad else t for t in leaves.values()]
+    outputs = outputs_of(fn, *copies)
+    upstream = [draw.upstream(output) for output in outputs]
+    values, sent = ([t.detach().clone() for t in tensors] for tensors in (outputs, upstream))
 
-    def backward() -> list[Tensor]:
-        found = torch.autograd.grad(
-            reached, sources, upstream, retain_graph=True, allow_unused=True
-        )
-        return [
-            torch.zeros_like(s) if g is None else g.clone()
-            for g, s in zip(found, sources, strict=True)
-        ]
+    def backward() -> tuple[Tensor, ...]:
+        sources = [leaves[name] for name in trial.wanted]
+        found = differentiate(outputs, upstream, sources, retain=True)
+        return tuple(gradient.clone() for gradient in found)
 
     first = backward()
     checks = [
-        _check("inputs unchanged", _same(copies, trial.inputs), "an input was overwritten"),
-        _check("outputs unchanged", _same(reached, values), "backward overwrote the output"),
+        _check(Property.INPUTS_UNCHANGED, _same(copies, given), "an input was overwritten"),
+        _check(Property.OUTPUTS_UNCHANGED, _same(outputs, values), "backward overwrote the output"),
         _check(
-            "upstream unchanged", _same(upstream, sent), "backward overwrote its upstream gradient"
+            Property.UPSTREAM_UNCHANGED,
+            _same(upstream, sent),
+            "backward overwrote its upstream gradient",
         ),
     ]
     with torch.no_grad():
         for target, source in zip(upstream, sent, strict=True):
             target.copy_(source)
-    twice = _distance(first, backward())
+    twice = _distance(backward(), first)
 
-    left = iter(sent)
-    again = [next(left) if o.requires_grad else torch.zeros_like(o) for o in outputs]
-    runs = [
-        run(fn, trial.inputs, trial.wanted, [g.clone() for g in again]).gradients
-        for _ in range(RUNS)
-    ]
-    varies = max(_distance(first, [g for g in other if g is not None]) for other in runs)
-
-    eps = torch.finfo(dtype).eps
-    findings = []
+    eps = max(torch.finfo(gradient.dtype).eps for gradient in first)
+    varies = max(_distance_of_another_run(fn, trial, sent, first) for _ in range(RUNS))
     if varies > FACTOR * eps:
         text = f"repeated runs differ by {varies:.2g} of the largest entry"
-        checks.append(_check("deterministic", False, text))
-    else:
-        if varies > 0:
-            findings.append(f"not deterministic: repeated runs differ by {varies:.2g}")
-        text = (
-            f"a second backward differs by {twice:.2g} of the largest entry: the first overwrote "
-            f"what was saved for it"
-        )
-        checks.append(_check("backward twice", twice <= FLOOR * eps, text))
-    return checks, findings
+        return [*checks, _check(Property.DETERMINISTIC, False, text)], []
+    text = (
+        f"a second backward differs by {twice:.2g} of the largest entry: the first overwrote "
+        f"what was saved for it"
+    )
+    checks.append(_check(Property.SAME_BACKWARD_TWICE, twice <= FLOOR * eps, text))
+    slightly = [f"not deterministic: repeated runs differ by {varies:.2g}"] if varies else []
+    return checks, slightly
 
 
-def _check(name: str, ok: bool, detail: str) -> Check:
-    return Check(name, ok, "" if ok else detail)
+def _distance_of_another_run(
+    fn: Function, trial: Trial, upstream: Iterable[Tensor], first: tuple[Tensor, ...]
+) -> float:
+    copies = tuple(gradient.clone() for gradient in upstream)
+    again = Point(fn, trial.inputs, trial.wanted, copies).run().gradients
+    return _distance(tuple(again.values()), first)
 
 
-def _same(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
+def _distance(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> float:
+    """The largest difference, each tensor's by its own largest entry."""
+    return max(relative_distance({"": a}, {"": b})[0] for a, b in zip(one, other, strict=True))
+
+
+def _check(what: Property, ok: bool, detail: str) -> Check:
+    return Check(what, ok, "" if ok else detail)
+
+
+def _same(one: Iterable[Tensor], other: Iterable[Tensor]) -> bool:
     return all(
         torch.equal(a.detach().nan_to_num(7.0), b.detach().nan_to_num(7.0))
-        for a, b in zip(one, other, strict=False)
+        for a, b in zip(one, other, strict=True)
     )
-
-
-def _distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """The largest difference, relative to the largest entry of the same tensor."""
-    worst = 0.0
-    for a, b in zip(one, other, strict=True):
-        if a.shape == b.shape and a.numel():
-            difference = (a.double() - b.double()).abs().nan_to_num(0.0, 0.0).max().item()
-            largest = a.double().abs().nan_to_num(0.0, 0.0, 0.0).max().item()
-            worst = max(worst, difference / largest if largest else difference)
-    return worst

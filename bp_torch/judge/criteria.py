@@ -19,12 +19,9 @@ Besides, and never averaged away: a NaN, an infinity, a zero or a wrong sign whe
 normal number beyond its spread, and where autograd, in the same dtype, is right.
 """
 
-from dataclasses import dataclass
-
 import torch
-from torch import Tensor
 
-from bp_torch.judge.ulp import unit
+# The rule.
 
 FLOOR = 6.0
 """Units of ulp + spread that any right implementation may be off: half a unit for each of some ten
@@ -54,165 +51,119 @@ DRAWS_BEFORE_CONVICTION = 16
 """Draws added where an element seems wrong: several saved tensors move at random, and in a few
 draws their effects on one element in a million cancel."""
 
+PEER_RIGHT = 0.5
+"""A zero or a wrong sign is judged where autograd is off by less than this share of the truth."""
+
+SECOND_ROUNDINGS = 4
+"""Half places of the largest entry that a second derivative is unsure of besides: what it is made
+of, the first one and its factors, has been rounded to the dtype some four times."""
+
 LOST = 0.01
 """A derivative that is off by more than 1% of itself is called lost."""
 
 
-def smallest(dtype: torch.dtype) -> float:
-    """The smallest difference that counts: results below the smallest normal number may be flushed
-    to zero, but for float16, whose subnormal numbers every processor keeps."""
-    limits = torch.finfo(dtype)
-    return limits.tiny * limits.eps if dtype == torch.float16 else limits.tiny
+# What is tried.
 
+DRAWN_INPUTS = 3
+"""How often inputs are drawn, where a function makes them."""
 
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One side's error against the truth, at its worst element and at the report's."""
+MAGNITUDES = (1e-3, 1e-1, 10.0, 1e3)
+"""Factors of the given inputs: towards 0, where functions are linear, and towards where they
+saturate or overflow."""
 
-    max_ulp: float
-    max_abs: float
-    max_rel: float
-    """Relative to the truth's largest element."""
-    nans: int
-    zeros: int
-    """Zeros where the truth is a normal number."""
-    signs: int
-    """Wrong signs where the truth is a normal number."""
+LADDER_END, LADDER_STEPS = 110.0, 2201
+"""Steps of a tenth from −110 to 110, past every saturation of float32: e⁻¹⁰⁴ underflows to 0."""
 
+SAMPLE = 1 << 16
+"""A pointwise function's further trials look at this many elements; the given inputs at all."""
 
-@dataclass(frozen=True, eq=False)
-class Judgement:
-    """One tensor of yours against the truth; the masks have its shape."""
+MOST_INPUTS_FOR_SUBSETS = 4
+"""Of so many inputs every subset is tried with gradients, 14 of them; of more each alone and all
+but each."""
 
-    bad: Tensor
-    """Elements that are wrong by the rule."""
-    limit: Tensor
-    """The largest error that is right, float64."""
-    yours: Side
-    autograd: Side | None
-    worst: tuple[int, ...] | None
-    """Where your error is largest in units of the limit; None for an empty tensor."""
+RUNS = 3
+"""How often a run is repeated, to see whether it varies."""
 
-    @property
-    def ok(self) -> bool:
-        """Whether every element is right."""
-        return not bool(self.bad.any())
+# The truth by differences of values.
 
+REFERENCE_DISAGREES = 1e-6
+"""Beyond this, relative to the sum of absolute terms, autograd's derivative of the reference is not
+the derivative of its value; differences in float64 are good to about 1e-10."""
 
-def judge(
-    yours: Tensor,
-    peer: Tensor | None,
-    truth: Tensor,
-    spread: Tensor,
-    dtype: torch.dtype,
-    *,
-    systematic: bool = True,
-) -> Judgement:
-    """Hold one tensor against the truth.
+STEP = 2e-3
+"""h: the truncation, h⁴ ≈ 1e-11, then meets the rounding, ε/h ≈ 1e-13."""
 
-    Args:
-        yours: in the dtype judged.
-        peer: autograd's in the same dtype; None where there is none.
-        truth: float64; elements that are not finite are not judged.
-        spread: float64, ≥ 0: the truth's conditioning and uncertainty.
-        dtype: the dtype judged.
-        systematic: whether to look for a common factor as well; not among equal elements, whose
-            rounding is equal too.
-    """
-    mine, known = yours.double(), truth.isfinite()
-    scale = unit(truth, dtype) + spread
-    error = _error(mine, truth, dtype)
-    limit = (FLOOR * scale).clamp(min=smallest(dtype))
-    off = _factor(mine, truth, scale)
-    room = FACTOR * torch.finfo(dtype).eps + off.uncertainty
-    peer_right = torch.ones_like(known)
-    if peer is not None:
-        theirs = peer.double()
-        peer_error = _error(theirs, truth, dtype)
-        ratio = torch.where(known & peer_error.isfinite(), peer_error / scale, 0.0)
-        worst_ratio = min(ratio.max().item() if ratio.numel() else 0.0, PEER_LIMIT)
-        if dtype == torch.float64:
-            worst_ratio = max(worst_ratio, PEER_IN_FLOAT64)
-        limit = torch.maximum((FLOOR + PEER * worst_ratio) * scale, PEER * peer_error.nan_to_num())
-        limit = limit.clamp(min=smallest(dtype))
-        room = max(room, PEER * _factor(theirs, truth, scale).deviation)
-        peer_right = peer_error < truth.abs() / 2
-        excused = ~theirs.isfinite()
-    else:
-        excused = torch.zeros_like(known)
-    normal = (truth.abs() > spread) & (truth.abs() > 2 * torch.finfo(dtype).tiny) & peer_right
-    lost = normal & ((mine == 0) | (mine * truth.sign() < 0)) & (error > unit(truth, dtype))
-    bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
-    if systematic and off.deviation > room and not bad.any():
-        bad |= known & (error > scale)
-    # An overflow that the dtype cannot avoid is no mistake.
-    bad &= ~((truth.abs() > torch.finfo(dtype).max) & (mine == torch.inf * truth.sign()))
-    return Judgement(
-        bad=bad,
-        limit=limit,
-        yours=side(yours, truth, spread, dtype),
-        autograd=side(peer, truth, spread, dtype) if peer is not None else None,
-        worst=_worst(torch.where(known, error / limit, 0.0), bad),
-    )
+STEP_OF_LARGE = 1e-7
+"""h relative to a large |x|, so that x ± h are rounded to no more than 1e-9 of h."""
 
+CERTAIN, SURE = 1e-3, 10
+"""A difference whose error is below this share of it decides against autograd in float64, where
+they are apart by more than so many times that error. Where the second derivative jumps, as elu's
+does at 0, the error is as large as the step: about 1e-4."""
 
-@dataclass(frozen=True)
-class _Factor:
-    """|c − 1| for the factor c that fits best, and what rounding makes of it by itself."""
+KINK_STEP, KINK = 1e-6, 0.05
+"""One-sided slopes over this step that differ by more than 5% of the larger are a kink: of a smooth
+function they differ by about h f″/f′."""
 
-    deviation: float
-    uncertainty: float
+SAMPLED_ELEMENTS = 16
+"""Elements of each input whose derivative is taken, where the function is not pointwise."""
 
+# What is said of autograd.
 
-def _factor(values: Tensor, truth: Tensor, scale: Tensor) -> _Factor:
-    """The least-squares factor between values and truth, Σ v·T / Σ T²."""
-    usable = truth.isfinite() & values.isfinite()
-    v, t, s = values[usable], truth[usable], scale[usable]
-    largest = t.abs().max().item() if t.numel() else 0.0
-    if not largest:
-        return _Factor(0.0, 0.0)
-    v, t, s = v / largest, t / largest, s / largest  # squares must not underflow
-    squares = t.square().sum().item()
-    deviation = abs(((v - t) * t).sum().item() / squares)
-    # Equal inputs are rounded alike: the errors need not cancel in the sum.
-    return _Factor(deviation, (t.abs() * s).sum().item() / squares)
+FEWEST_LOST = 3
+"""Lost elements on one side that make a region; one or two are a kink of the function."""
 
+WORSE = 100.0
+"""Autograd is called wrong where it is this many times further from the truth than you."""
 
-def side(values: Tensor, truth: Tensor, spread: Tensor, dtype: torch.dtype) -> Side:
-    """The error of one side, counted over the elements whose truth is known."""
-    known = truth.isfinite()
-    mine = values.double()[known]
-    truth, spread = truth[known], spread[known]
-    error = _error(mine, truth, dtype)
-    normal = (truth.abs() >= torch.finfo(dtype).tiny) & (truth.abs() > spread)
-    finite = torch.where(error.isfinite(), error, 0.0)
-    largest = truth.abs().max().item() if truth.numel() else 0.0
+# The mistake's name.
 
-    def most(values: Tensor) -> float:
-        return values.max().item() if values.numel() else 0.0
+EXPLAINED = 0.05
+"""A hypothesis must account for all but this share of the error, besides fitting to rounding."""
 
-    return Side(
-        max_ulp=most(finite / unit(truth, dtype)),
-        max_abs=most(finite),
-        max_rel=most(finite) / largest if largest else most(finite),
-        nans=int((~mine.isfinite()).sum()),
-        zeros=int((normal & (mine == 0)).sum()),
-        signs=int((normal & (mine * truth.sign() < 0)).sum()),
-    )
+CLOSE, TINY = 3.0, 1e-12
+"""Residuals within this factor, or this share of the error, fit equally well."""
 
+MOST_EVIDENCE = 3
+"""The first trials that failed are looked at; the others failed for the same reason."""
 
-def _error(values: Tensor, truth: Tensor, dtype: torch.dtype) -> Tensor:
-    """|v − T|, with the truth beyond the dtype's range taken as the infinity it becomes there."""
-    beyond = truth.abs() > torch.finfo(dtype).max
-    error = (values - truth).abs()
-    return torch.where(beyond & (values == torch.inf * truth.sign()), 0.0, error)
+COARSER = (torch.bfloat16, torch.float16, torch.float32)
+"""Dtypes whose digits a gradient may have lost its own for, the coarsest first."""
 
+DIGITS_NEAR, DIGITS_LAST, DIGITS_SHARE = 8, 4, 0.95
+"""A gradient has only a coarse dtype's digits where it is within so many of that dtype's rounding
+units of the truth, and within so many of its own of a number of that dtype in so many elements."""
 
-def _worst(excess: Tensor, bad: Tensor) -> tuple[int, ...] | None:
-    if not excess.numel():
-        return None
-    excess = torch.where(bad & ~excess.isfinite(), torch.inf, excess.nan_to_num(posinf=torch.inf))
-    if bad.any():
-        excess = torch.where(bad, excess, -1.0)
-    flat = int(excess.argmax())
-    return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), excess.shape))
+ALIKE = 0.01
+"""Ratios to the truth that differ by less than 1% are one factor."""
+
+MOST_QUANTILES = 1_000_000
+"""Ratios that quantiles are taken of; torch.quantile takes no more than 16 million."""
+
+MOST_SAMPLES = 256
+"""Per-sample gradients cost a backward pass each; beyond this many they are not tried."""
+
+MOST_NODES = 200
+"""Of a larger graph only the nodes nearest the outputs are mutated, at a backward pass each."""
+
+# The transforms.
+
+FEW = 12
+"""Elements of a pointwise function that are enough: the table speaks of rules, not of numbers."""
+
+MOST_FOR_TRANSFORMS = 2048
+"""Elements of another function: whole Jacobians and Hessians are built."""
+
+TRANSFORM_EPS = 64
+"""Rounding units of the inputs' dtype, relative to the largest entry of the expected result: the
+transforms reorder some ten operations and sums over a few dozen entries. Mistakes in a derivative
+are larger by orders of magnitude."""
+
+AUTOCAST_DTYPE = torch.bfloat16
+AUTOCAST_EPS = 8
+"""Rounding units of that dtype: autocast works in fewer digits, but for few operations; over random
+neurons 1.5 of them were seen."""
+
+COPIES = (1.0, 0.5, 0.25)
+"""vmap gets the inputs as they are and scaled by these: exact in every dtype, and towards zero,
+where a function that is defined at the inputs most likely is defined as well."""

@@ -1,93 +1,98 @@
-"""One trial that failed, with everything a diagnosis can look at."""
+"""One trial judged, with everything that a diagnosis can look at."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from enum import Enum, auto
 
 import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import FLOOR, Judgement
-from bp_torch.judge.evaluate import Pass, Truth
-from bp_torch.judge.problem import Function
-from bp_torch.judge.ulp import unit
+from bp_torch.judge.cases import Case
+from bp_torch.judge.criteria import EXPLAINED, FLOOR
+from bp_torch.judge.distance import unit
+from bp_torch.judge.judgement import Judgement
+from bp_torch.judge.passes import Pass, Point, Tensors
+from bp_torch.judge.trials import Role
+from bp_torch.judge.truth import Truth
 
-Value = TypeVar("Value")
 
-TINY = 1e-300
+class Quantity(Enum):
+    """What was judged."""
 
-EXPLAINED = 0.05
-"""A hypothesis must account for all but this share of the error, besides fitting to rounding."""
+    VALUE = auto()
+    GRADIENT = auto()
+    SECOND_DERIVATIVE = auto()
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """A trial's two sides and its truth, for every input; None where none was wanted."""
+    """A trial's two sides, its truth, and the judgement on each gradient by the input's name."""
 
-    trial: str
-    what: str
-    dtype: torch.dtype
-    names: tuple[str, ...]
-    reference: Function | None
-    inputs: tuple[Tensor, ...]
-    wanted: tuple[bool, ...]
-    upstream: tuple[Tensor, ...]
+    case: Case
+    role: Role
+    point: Point
+    """The reference, or without one the function itself, at the trial's inputs."""
     yours: Pass
     peer: Pass | None
     truth: Truth
-    judgements: tuple[Judgement | None, ...]
-    pointwise: bool
+    judgements: dict[str, Judgement]
 
     @property
-    def bad(self) -> list[int]:
+    def quantity(self) -> Quantity:
+        """What the judgements are on."""
+        second = self.point.directions is not None
+        return Quantity.SECOND_DERIVATIVE if second else Quantity.GRADIENT
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that is judged."""
+        return self.case.dtype
+
+    @property
+    def bad(self) -> list[str]:
         """The inputs whose gradient is wrong."""
-        return [k for k, j in enumerate(self.judgements) if j is not None and not j.ok]
+        return [name for name, judgement in self.judgements.items() if not judgement.ok]
 
     @property
     def the_gradient(self) -> str:
         """ "the gradient of x" or "the gradient of x and w", of those that are wrong."""
-        return f"the gradient of {' and '.join(self.names[place] for place in self.bad)}"
+        return f"the gradient of {' and '.join(self.bad)}"
 
-    def mine(self, place: int) -> Tensor:
+    def mine(self, name: str) -> Tensor:
         """Your gradient by that input, in float64."""
-        gradient = self.yours.gradients[place]
-        assert gradient is not None
-        return gradient.double()
+        return self.yours.gradients[name].double()
 
-    def exact(self, place: int) -> Tensor:
+    def exact(self, name: str) -> Tensor:
         """The truth for it."""
-        gradient = self.truth.gradients[place]
-        assert gradient is not None
-        return gradient
+        return self.truth.gradients[name].value
 
-    def alone(self, place: int) -> "Evidence":
-        """The same with that input's gradient as the only wrong one; other wrong ones are left
-        out."""
-        kept = [j if k == place or (j and j.ok) else None for k, j in enumerate(self.judgements)]
-        return replace(self, judgements=tuple(kept))
+    def alone(self, name: str) -> "Evidence":
+        """The same with that input's gradient as the only wrong one; the others that are wrong are
+        left out."""
+        kept = {n: j for n, j in self.judgements.items() if j.ok or n == name}
+        return replace(self, judgements=kept)
 
-    def explained_by(self, predicted: Sequence[Tensor | None]) -> float | None:
+    def explained_by(self, predicted: Mapping[str, Tensor]) -> float | None:
         """How much of the error is left if these are your gradients, as a share of it.
 
         None where the prediction does not fit to within rounding for every input, or leaves more
-        than `EXPLAINED`. A missing prediction stands for the truth.
+        than `EXPLAINED`. What is not predicted is taken for the truth.
         """
         left = total = 0.0
-        for place, judgement in enumerate(self.judgements):
-            if judgement is None:
-                continue
-            mine, exact = self.mine(place), self.exact(place)
-            guess = predicted[place]
-            guess = exact if guess is None else guess.double()
+        for name, judgement in self.judgements.items():
+            mine, exact = self.mine(name), self.exact(name)
+            guess = predicted.get(name, exact).double()
             if guess.shape != mine.shape or not guess.isfinite().all():
                 return None
             known = exact.isfinite()
             mine, exact, guess = mine[known], exact[known], guess[known]
             if not mine.numel():
                 continue
-            size = guess.abs() if self.pointwise else guess.abs().max().expand_as(guess)
+            size = guess.abs() if self.case.pointwise else guess.abs().max().expand_as(guess)
             # A gradient that is larger throughout has been rounded more coarsely throughout.
-            larger = (guess.abs().max() / exact.abs().max().clamp(min=TINY)).clamp(min=1.0)
+            larger = (
+                guess.abs().max() / exact.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+            ).clamp(min=1.0)
             room = judgement.limit[known] * larger + FLOOR * (
                 unit(guess, self.dtype) + torch.finfo(self.dtype).eps * size
             )
@@ -100,21 +105,6 @@ class Evidence:
         share = left / total if total else 1.0
         return share if share <= EXPLAINED else None
 
-    def only_bad(self, change: Sequence[Tensor | None]) -> list[Tensor | None]:
-        """These predictions for the inputs whose gradient is wrong, the truth for the others."""
-        return [t if place in self.bad else None for place, t in enumerate(change)]
-
-
-@dataclass(frozen=True, eq=False)
-class Hypothesis:
-    """A mistake, the sentence that names it, and the gradients it would give (None: the truth)."""
-
-    mistake: str
-    sentence: str
-    gradients: Sequence[Tensor | None]
-
-
-def needed(value: Value | None) -> Value:
-    """The value, where it is known to be there."""
-    assert value is not None
-    return value
+    def of_the_bad(self, gradients: Tensors) -> Tensors:
+        """Only those that are wrong."""
+        return {name: gradients[name] for name in self.bad}

@@ -1,13 +1,65 @@
-"""What was found: a frozen result, with text and JSON as views of it."""
+"""What was found: a frozen result, with text, JSON and TensorBoard as views of it.
+
+Everything else in the judge knows trials, quantities and properties as members of an enum; what
+they are called stands here.
+"""
 
 import json
 import textwrap
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import Enum, auto
 from typing import Any
+
+from bp_torch.judge.evidence import Quantity
+from bp_torch.judge.trials import Role
 
 WIDTH = 80
 SHOWN = 8
 """Rows of the table that the text shows; JSON has all of them."""
+REASON = 100
+"""Characters of a refusal's reason."""
+
+
+class Property(Enum):
+    """What must hold besides the numbers."""
+
+    INPUTS_UNCHANGED = auto()
+    OUTPUTS_UNCHANGED = auto()
+    UPSTREAM_UNCHANGED = auto()
+    SAME_BACKWARD_TWICE = auto()
+    DETERMINISTIC = auto()
+
+
+class Outcome(Enum):
+    """What became of a function under a transform; what is amiss comes first."""
+
+    WRONG = auto()
+    BYPASSED = auto()
+    """The numbers are right, but the rule by hand did not run."""
+    REFUSED = auto()
+    RIGHT = auto()
+
+
+WORDS: dict[Enum, str] = {
+    Role.THOUSANDTH: "inputs × 0.001",
+    Role.TENTH: "inputs × 0.1",
+    Role.TENFOLD: "inputs × 10",
+    Role.THOUSANDFOLD: "inputs × 1000",
+    Role.UPSTREAM_NON_CONTIGUOUS: "upstream non-contiguous",
+    Role.INPUTS_NON_CONTIGUOUS: "inputs non-contiguous",
+    Role.ZERO_DIMENSIONAL: "0-d",
+    Quantity.GRADIENT: "gradient of",
+    Quantity.SECOND_DERIVATIVE: "second derivative by",
+    Property.SAME_BACKWARD_TWICE: "backward twice",
+}
+
+
+def words(member: Enum) -> str:
+    """What a trial, a quantity or a property is called: as in the code, unless `WORDS` knows
+    better."""
+    return WORDS.get(member, member.name.lower().replace("_", " "))
 
 
 @dataclass(frozen=True)
@@ -15,7 +67,7 @@ class Diagnosis:
     """What is wrong, in a word for programs and in a sentence for people."""
 
     mistake: str
-    """One of the names in `diagnosis.MISTAKES`."""
+    """One of `mistakes.hypothesis.Mistake`."""
     sentence: str
 
     def __str__(self) -> str:
@@ -26,9 +78,10 @@ class Diagnosis:
 class Row:
     """One tensor of one trial, at its worst element."""
 
-    trial: str
-    what: str
-    """"gradient of weight", "second derivative by input" or "value"."""
+    role: Role
+    quantity: Quantity
+    name: str
+    """Of the input that the gradient is by; of a value its number, where there are several."""
     dtype: str
     device: str
     ok: bool
@@ -50,14 +103,50 @@ class Row:
     signs: int
     """NaN or infinities, and zeros and wrong signs where the truth is a normal number."""
 
+    @property
+    def trial(self) -> str:
+        """ "as given", "inputs × 10", "second derivative"."""
+        second = self.quantity is Quantity.SECOND_DERIVATIVE
+        return "second derivative" if second else words(self.role)
+
+    @property
+    def what(self) -> str:
+        """ "gradient of weight", "second derivative by input" or "value"."""
+        return f"{words(self.quantity)} {self.name}".rstrip()
+
 
 @dataclass(frozen=True)
 class Check:
     """A property that is not a number: side effects, determinism, the same backward twice."""
 
-    name: str
+    property: Property
     ok: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A trial that the function refused, with its reason; a refusal is no mistake."""
+
+    role: Role
+    quantity: Quantity
+    reason: str
+
+    def __str__(self) -> str:
+        second = self.quantity is Quantity.SECOND_DERIVATIVE
+        return f"{'second derivative' if second else words(self.role)} ({self.reason[:REASON]})"
+
+
+@dataclass(frozen=True)
+class TransformRow:
+    """One of torch's transforms and what became of the function under it."""
+
+    name: str
+    """Such as "func.grad" or "compile(vmap(grad))"."""
+    dtype: str
+    outcome: Outcome
+    detail: str
+    """One short line: how wrong and where, why refused, what was bypassed; "" where right."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +158,20 @@ class Report:
     """What is wrong; None where nothing is."""
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
-    transforms: tuple[tuple[str, str, str], ...]
-    """(transform, verdict, detail), verdict being right, wrong, refused or bypassed."""
+    transforms: tuple[TransformRow, ...]
     findings: tuple[str, ...]
     """What is worth knowing beside the verdict, about autograd above all."""
-    not_taken: tuple[str, ...]
-    """Trials that the function refused, with its reason; a refusal is no mistake."""
+    not_taken: tuple[Refusal, ...]
     not_covered: tuple[str, ...]
 
     def to_json(self, *, indent: int | None = None) -> str:
-        """The whole report, stable: {"format": "bp_torch compare 1", …the fields of Report…}.
+        """The whole report, stable: {"format": "bp_torch compare 2", …the fields of Report…}.
 
-        Numbers that JSON lacks are the strings "NaN", "Infinity" and "-Infinity".
+        A row has its trial and its quantity in words, "trial" and "what". Numbers that JSON lacks
+        are the strings "NaN", "Infinity" and "-Infinity".
         """
-        content = {"format": "bp_torch compare 1", **asdict(self)}
+        content = {"format": "bp_torch compare 2", **asdict(self)}
+        content["rows"] = [{"trial": r.trial, "what": r.what, **asdict(r)} for r in self.rows]
         return json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
 
     def to_tensorboard(self, writer: Any, step: int = 0) -> None:
@@ -113,6 +202,8 @@ class GradientMismatch(AssertionError):  # noqa: N818, it is an assertion, named
 
 
 def _plain(value: object) -> object:
+    if isinstance(value, Enum):
+        return words(value)
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
     if isinstance(value, dict):
@@ -136,22 +227,21 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"… and {len(failed) - SHOWN} more")
     if failed:
         lines += ["", *_evidence(failed[0])]
-    bad = [check for check in report.checks if not check.ok]
-    for check in bad:
-        lines += _wrap(f"{check.name}: {check.detail}")
+    for check in report.checks:
+        if not check.ok:
+            lines += _wrap(f"{words(check.property)}: {check.detail}")
     if report.transforms:
-        lines.append("")
-        lines += _transform_lines(report.transforms)
-    tried = sorted({row.trial for row in report.rows}, key=[r.trial for r in report.rows].index)
+        lines += ["", *_transform_lines(report.transforms)]
+    tried = dict.fromkeys(row.trial for row in report.rows)
     lines += ["", *_wrap(f"tried: {', '.join(tried)}", indent=7)]
     if report.not_taken:
-        lines += _wrap(f"not taken: {'; '.join(report.not_taken)}", indent=11)
+        lines += _wrap(f"not taken: {'; '.join(map(str, report.not_taken))}", indent=11)
     if report.not_covered:
         lines += _wrap(f"not covered: {'; '.join(report.not_covered)}", indent=13)
     return lines
 
 
-def _summary(rows: tuple[Row, ...]) -> list[Row]:
+def _summary(rows: Iterable[Row]) -> list[Row]:
     """For each tensor and dtype the row with the largest error."""
     worst: dict[tuple[str, str, str], Row] = {}
     for row in rows:
@@ -165,8 +255,9 @@ def _table(rows: list[Row]) -> list[str]:
     if not rows:
         return []
     lines = [f"{'largest error, in ULP':25}{'':10}{'in the trial':25}{'yours':>10}{'autograd':>10}"]
+    symbols = {Quantity.GRADIENT: "∂ ", Quantity.SECOND_DERIVATIVE: "∂² "}
     for row in rows:
-        what = row.what.replace("gradient of ", "∂ ").replace("second derivative by ", "∂² ")
+        what = symbols[row.quantity] + row.name if row.quantity in symbols else row.what
         peer = "–" if row.autograd_ulp is None else _ulp(row.autograd_ulp)
         lines.append(
             f"{what[:24]:25}{row.dtype:10}{row.trial[:24]:25}{_ulp(row.yours_ulp):>10}{peer:>10}"
@@ -178,14 +269,18 @@ def _ulp(value: float) -> str:
     return f"{value:.1f}" if value < 10_000 else f"{value:.2g}"
 
 
-def _transform_lines(transforms: tuple[tuple[str, str, str], ...]) -> list[str]:
-    """The transforms by verdict and reason, what is amiss first."""
-    lines: list[str] = []
-    for verdict in ("wrong", "bypassed", "refused", "right"):
-        reasons = dict.fromkeys(detail for _, found, detail in transforms if found == verdict)
-        for reason in reasons:
-            named = [name for name, *why in transforms if why == [verdict, reason]]
-            text = f"{verdict:9} {', '.join(named)}" + (f": {reason}" if reason else "")
+def _transform_lines(transforms: tuple[TransformRow, ...]) -> list[str]:
+    """The transforms by outcome and reason, what is amiss first."""
+    dtype = Counter(row.dtype for row in transforms).most_common(1)[0][0]
+    lines = [f"torch's transforms, in {dtype}:"]
+    for outcome in Outcome:
+        names: dict[str, list[str]] = {}
+        for row in transforms:
+            if row.outcome is outcome:
+                name = row.name if row.dtype == dtype else f"{row.name} (in {row.dtype})"
+                names.setdefault(row.detail, []).append(name)
+        for detail, named in names.items():
+            text = f"{words(outcome):9} {', '.join(named)}" + (f": {detail}" if detail else "")
             lines += _wrap(text, indent=10)
     return lines
 

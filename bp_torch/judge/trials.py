@@ -1,94 +1,144 @@
-"""What is tried without being asked: values, layouts, upstream gradients where mistakes hide."""
+"""What is tried without being asked: values, layouts, upstream gradients where mistakes hide.
+
+A further trial is a `Role` here and a line in `trials`; its words follow from its name.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from itertools import product
 
 import torch
 from torch import Tensor
 
-MAGNITUDES = (1e-3, 1e-1, 10.0, 1e3)
-LADDER_END = 110.0
-"""Past every saturation of float32: e⁻¹⁰⁴ underflows to 0."""
+from bp_torch.judge import criteria
+from bp_torch.judge.cases import Case
+from bp_torch.judge.passes import Function, Point, Tensors, each, outputs_of
 
-LADDER_STEPS = 2201
-SAMPLE = 1 << 16
-"""A pointwise function's further trials look at this many elements; the given inputs at all."""
 
-MOST_INPUTS_FOR_SUBSETS = 4
+class Role(Enum):
+    """What a trial is for."""
+
+    AS_GIVEN = auto()
+    THOUSANDTH = auto()
+    TENTH = auto()
+    TENFOLD = auto()
+    THOUSANDFOLD = auto()
+    INTO_SATURATION = auto()
+    ZEROS_AND_SUBNORMALS = auto()
+    UPSTREAM_ZERO = auto()
+    UPSTREAM_NON_CONTIGUOUS = auto()
+    UPSTREAM_TRANSPOSED = auto()
+    UPSTREAM_EXPANDED = auto()
+    INPUTS_NON_CONTIGUOUS = auto()
+    INPUTS_TRANSPOSED = auto()
+    INPUTS_EXPANDED = auto()
+    ZERO_DIMENSIONAL = auto()
+    EMPTY = auto()
+    ONLY_PART_REQUIRES_GRADIENTS = auto()
+
+    @property
+    def optional(self) -> bool:
+        """Whether the function may refuse it: all but what was given."""
+        return self is not Role.AS_GIVEN
+
+
+SCALED = (Role.THOUSANDTH, Role.TENTH, Role.TENFOLD, Role.THOUSANDFOLD)
+UPSTREAM_LAYOUTS = frozenset(
+    (Role.UPSTREAM_NON_CONTIGUOUS, Role.UPSTREAM_TRANSPOSED, Role.UPSTREAM_EXPANDED)
+)
+
+Upstream = Callable[[Tensor], Tensor]
+"""From an output to the gradient that is sent into it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One set of inputs and upstream gradients; `optional` ones the function may refuse."""
+    """One set of inputs and upstream gradients."""
 
-    name: str
-    inputs: tuple[Tensor, ...]
-    wanted: tuple[bool, ...]
-    upstream: Callable[[Tensor], Tensor]
-    """From an output to the gradient that is sent into it."""
-    optional: bool = True
+    role: Role
+    inputs: Tensors
+    wanted: tuple[str, ...]
+    upstream: Upstream
+
+    def point(self, function: Function) -> Point:
+        """The function at this trial's inputs, with an upstream gradient drawn for each output."""
+        with torch.no_grad():
+            outputs = outputs_of(function, *self.inputs.values())
+        return Point(function, self.inputs, self.wanted, tuple(map(self.upstream, outputs)))
 
 
 class Draw:
-    """Random numbers from a generator of its own, the same on every device."""
+    """Random numbers from a generator of its own on the CPU, the same for every device."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
 
     def normal(self, like: Tensor) -> Tensor:
         """Standard normal numbers, in the shape, dtype and on the device of `like`."""
-        return torch.randn(like.shape, generator=self.generator, dtype=torch.float64).to(like)
+        drawn = torch.randn(like.shape, generator=self.generator, dtype=torch.float64, device="cpu")
+        return drawn.to(like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Numbers from 0 to 1 in float64, on the CPU."""
+        return torch.rand(like.shape, generator=self.generator, dtype=torch.float64, device="cpu")
+
+    def signs(self, like: Tensor) -> Tensor:
+        """±1 at random."""
+        drawn = torch.randint(0, 2, like.shape, generator=self.generator, device="cpu")
+        return drawn.mul_(2).sub_(1).to(like)
 
     def upstream(self, like: Tensor) -> Tensor:
         """Non-uniform and away from 0: ±(½ … 2), so that no error hides behind a small factor."""
-        size = torch.rand(like.shape, generator=self.generator, dtype=torch.float64) * 1.5 + 0.5
-        sign = torch.randint(0, 2, like.shape, generator=self.generator) * 2 - 1
-        return (size * sign).to(like)
+        return self.signs(like) * (0.5 + 1.5 * self.uniform(like)).to(like)
+
+    def places(self, tensor: Tensor, count: int) -> list[int]:
+        """So many different places in a tensor, or all."""
+        drawn = torch.randperm(tensor.numel(), generator=self.generator, device="cpu")
+        return drawn[:count].tolist()
 
 
-def trials(
-    inputs: Sequence[Tensor], wanted: tuple[bool, ...], *, pointwise: bool, draw: Draw
-) -> Iterator[Trial]:
+def trials(case: Case, draw: Draw) -> Iterator[Trial]:
     """The given inputs first, then everything else."""
-    given = tuple(inputs)
+    given = case.inputs
 
     def trial(
-        name: str,
-        values: Sequence[Tensor],
-        upstream: Callable[[Tensor], Tensor] = draw.upstream,
-        wanted: tuple[bool, ...] = wanted,
+        role: Role,
+        inputs: Tensors,
+        upstream: Upstream = draw.upstream,
+        wanted: tuple[str, ...] = case.wanted,
     ) -> Trial:
-        return Trial(name, tuple(values), wanted, upstream)
+        return Trial(role, inputs, wanted, upstream)
 
-    yield Trial("as given", given, wanted, draw.upstream, optional=False)
-    few = tuple(t.flatten()[:SAMPLE] for t in given) if pointwise else given
-    for factor in MAGNITUDES:
-        scaled = [t * factor if t.is_floating_point() else t for t in few]
-        if all(t.isfinite().all() for t in scaled):
-            yield trial(f"inputs × {factor:g}", scaled)
-    if pointwise:
-        yield trial("into saturation", [_ladder(t, draw) for t in few])
-    yield trial("zeros and subnormals", [_tiny_among(t) for t in few])
-    yield trial("upstream zero", few, torch.zeros_like)
-    yield trial("upstream non-contiguous", few, lambda o: _strided(draw.upstream(o)))
-    yield trial("upstream transposed", few if not pointwise else given, _transposed_by(draw))
-    yield trial("upstream expanded", few, lambda o: o.new_tensor(0.75).expand(o.shape))
-    yield trial("inputs non-contiguous", [_strided(t) for t in few])
-    if any(t.ndim >= 2 for t in given):
-        yield trial("inputs transposed", [_transposed(t) for t in given])
-    yield trial("inputs expanded", [t[:1].expand(t.shape) if t.ndim else t for t in few])
-    if pointwise:
-        yield trial("0-d", [t.flatten()[0] for t in given])
-        yield trial("empty", [t.flatten()[:0] for t in given])
-    for subset in _subsets(wanted):
-        yield trial("only part requires gradients", few, wanted=subset)
+    yield trial(Role.AS_GIVEN, given)
+    few = each(given, lambda t: t.flatten()[: criteria.SAMPLE]) if case.pointwise else given
+    for role, factor in zip(SCALED, criteria.MAGNITUDES, strict=True):
+        scaled = each(few, lambda t: t * factor if t.is_floating_point() else t)  # noqa: B023
+        if all(t.isfinite().all() for t in scaled.values()):
+            yield trial(role, scaled)
+    if case.pointwise:
+        yield trial(Role.INTO_SATURATION, each(few, lambda t: _ladder(t, draw)))
+    yield trial(Role.ZEROS_AND_SUBNORMALS, each(few, _tiny_among))
+    yield trial(Role.UPSTREAM_ZERO, few, torch.zeros_like)
+    yield trial(Role.UPSTREAM_NON_CONTIGUOUS, few, lambda o: _strided(draw.upstream(o)))
+    yield trial(Role.UPSTREAM_TRANSPOSED, given, lambda o: _transposed(draw.upstream(o)))
+    yield trial(Role.UPSTREAM_EXPANDED, few, lambda o: o.new_tensor(0.75).expand(o.shape))
+    yield trial(Role.INPUTS_NON_CONTIGUOUS, each(few, _strided))
+    if any(t.ndim >= 2 for t in given.values()):
+        yield trial(Role.INPUTS_TRANSPOSED, each(given, _transposed))
+    yield trial(Role.INPUTS_EXPANDED, each(few, lambda t: t[:1].expand(t.shape) if t.ndim else t))
+    if case.pointwise:
+        yield trial(Role.ZERO_DIMENSIONAL, each(given, lambda t: t.flatten()[0]))
+        yield trial(Role.EMPTY, each(given, lambda t: t.flatten()[:0]))
+    for subset in _subsets(case.wanted):
+        yield trial(Role.ONLY_PART_REQUIRES_GRADIENTS, few, wanted=subset)
 
 
 def _ladder(like: Tensor, draw: Draw) -> Tensor:
-    """Steps of a tenth from −110 to 110, and some between them, as one row."""
-    steps = torch.linspace(-LADDER_END, LADDER_END, LADDER_STEPS, dtype=torch.float64)
-    between = torch.rand(LADDER_STEPS, generator=draw.generator, dtype=torch.float64) * 40 - 20
+    """Even steps from end to end, and some numbers between them, as one row."""
+    end, count = criteria.LADDER_END, criteria.LADDER_STEPS
+    steps = torch.linspace(-end, end, count, dtype=torch.float64, device="cpu")
+    between = 40 * draw.uniform(steps) - 20
     return torch.cat([steps, between]).to(like)
 
 
@@ -100,7 +150,7 @@ def _tiny_among(tensor: Tensor) -> Tensor:
     tiny = [0.0, -0.0, limits.tiny * limits.eps, -limits.tiny * limits.eps, limits.tiny]
     changed = tensor.clone(memory_format=torch.contiguous_format)
     count = min(len(tiny), changed.numel())
-    changed.view(-1)[:count] = torch.tensor(tiny[:count], dtype=torch.float64).to(tensor)
+    changed.view(-1)[:count] = tensor.new_tensor(tiny[:count])
     return changed
 
 
@@ -121,22 +171,15 @@ def _transposed(tensor: Tensor) -> Tensor:
     return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
-def _transposed_by(draw: Draw) -> Callable[[Tensor], Tensor]:
-    return lambda output: _transposed(draw.upstream(output))
-
-
-def _subsets(wanted: tuple[bool, ...]) -> list[tuple[bool, ...]]:
-    """The proper non-empty subsets of the wanted inputs; for many, each alone and all but each."""
-    places = [place for place, want in enumerate(wanted) if want]
-    if len(places) < 2:
+def _subsets(wanted: Sequence[str]) -> list[tuple[str, ...]]:
+    """The proper non-empty subsets of the wanted inputs; of many, each alone and all but each."""
+    if len(wanted) < 2:
         return []
-    if len(places) <= MOST_INPUTS_FOR_SUBSETS:
-        choices = [c for c in product((True, False), repeat=len(places)) if any(c) and not all(c)]
-    else:
-        choices = [tuple(p == q for p in places) for q in places]
-        choices += [tuple(p != q for p in places) for q in places]
-    subsets = []
-    for choice in choices:
-        chosen = {place for place, take in zip(places, choice, strict=True) if take}
-        subsets.append(tuple(place in chosen for place in range(len(wanted))))
-    return subsets
+    if len(wanted) > criteria.MOST_INPUTS_FOR_SUBSETS:
+        alone = [(name,) for name in wanted]
+        return alone + [tuple(n for n in wanted if n != name) for name in wanted]
+    choices = product((True, False), repeat=len(wanted))
+    subsets = [
+        tuple(name for name, take in zip(wanted, choice, strict=True) if take) for choice in choices
+    ]
+    return [subset for subset in subsets if 0 < len(subset) < len(wanted)]

@@ -20,7 +20,7 @@ fit into a core's second-level cache. Smaller blocks wait for the threads to sta
 
 
 def blockwise(function: type[Function]) -> type[Function]:
-    """The same Function, its backward called once per block where that saves time.
+    """The same Function for eager code, its backward called once per block where that saves time.
 
     Args:
         function: of one tensor, elementwise, with `jvp = backward`; what it saves has the shape of
@@ -28,8 +28,6 @@ def blockwise(function: type[Function]) -> type[Function]:
     """
 
     def backward(ctx: Any, upstream: Tensor) -> Any:
-        if torch.compiler.is_compiling():
-            return function.backward(ctx, upstream)
         saved = ctx.saved_tensors  # asked for once: a checkpoint has them for nobody twice
         if not worth_cutting(upstream, *saved):
             return function.backward(SimpleNamespace(saved_tensors=saved), upstream)

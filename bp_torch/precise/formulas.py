@@ -41,7 +41,7 @@ def sigmoid(z: Tensor) -> Tensor:
         σ(z) in [0, 1], shape and dtype of z, dimensionless; NaN where z is NaN.
 
     Accuracy: 0.5001 ULP in float16, bfloat16 and float32, subnormal numbers included; 2.5 ULP in
-        float64 for |z| ≤ 708 (scripts/accuracy.py).
+        float64 for |z| ≤ 708 (scripts/benchmarks accuracy).
     """
     if z.dtype == WIDE:
         # No wider type: e^{−z} would overflow below −709. With the halves of z, n/(n + p) is
@@ -68,7 +68,7 @@ def sigmoid_backward(upstream: Tensor, z: Tensor) -> Tensor:
         ∂C/∂z, shape and dtype of z.
 
     Accuracy: 0.5001 ULP in float16, bfloat16 and float32, subnormal numbers included; 4 ULP in
-        float64 for |z| ≤ 708 (scripts/accuracy.py).
+        float64 for |z| ≤ 708 (scripts/benchmarks accuracy).
     """
     return _rounded_once(_sigmoid_backward, _sigmoid_backward_, upstream, z)
 

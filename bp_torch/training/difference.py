@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bp_torch.judge.ulp import ulp_distance
+from bp_torch.judge.distance import ulp_distance
 from bp_torch.training.gradients import NamedGradients
 
 

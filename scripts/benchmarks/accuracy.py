@@ -1,22 +1,12 @@
 """How right a sigmoid is: errors of σ, σ′ and σ″ in ULP, over every number that a dtype has.
 
-    python scripts/benchmarks/accuracy.py    every float16, bfloat16 and float32, a million float64
-    … --quick         every float16 and bfloat16, a sample of the others
-
-    --json FILE       everything that was measured
-    --markdown FILE   the table
-    --figure FILE     relative error of σ′ over z
-
-The truth is computed in float64 and, where that cannot tell which of two neighbours is nearer, and
-for float64 itself, with 50 digits. Peers that are not installed are left out.
+Every float16, bfloat16 and float32, and a million float64; with --quick every float16 and bfloat16
+and a sample of the others. The truth is computed in float64 and, where that cannot tell which of
+two neighbours is nearer, and for float64 itself, with 50 digits. Peers that are not installed are
+left out.
 """
 
-import argparse
-import json
 import os
-import platform
-import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -24,17 +14,22 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from peers import OURS, SIGMOIDS, installed, second_derivative
-from torch import Tensor
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from errors import Tally, tally
+from torch import Tensor
 from truth import QUANTITIES, bit_patterns, float64_samples, of_sigmoid
+
+from benchmarks.benchmark import Benchmark, Options
+from benchmarks.peers.sigmoids import OURS, SIGMOIDS, installed, second_derivative
+from benchmarks.report import Report
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 BINADE = 2**23  # numbers of float32 with one sign and one exponent
 CHUNK = 2**18  # of them are judged at once: what that takes stays in the cache
 SAMPLE = 2**11  # of each binade, with --quick
+HEADER = (
+    *("", "", "σ: error in ULP", "not nearest", "σ′: error in ULP", "not nearest"),
+    *("0, and should not be", "> 1% off"),
+)
 SAMPLES = {False: 10**6, True: 10**4}  # of float64, in full and with --quick
 
 
@@ -98,6 +93,22 @@ Table = dict[tuple[torch.dtype, str, str], Tally]
 """By dtype, sigmoid and quantity."""
 
 
+def run(report: Report, options: Options) -> None:
+    """On every core."""
+    table = measure(options.quick)
+    for (dtype, name, quantity), seen in table.items():
+        report.keep(dtype=str(dtype), sigmoid=name, quantity=quantity, **asdict(seen))
+    for dtype in DTYPES:
+        seen = table[dtype, OURS, "σ″"]
+        report.say(
+            f"σ″ of {OURS} in {_name(dtype)}: {_ulp(seen)} ULP over {seen.inputs:,} numbers, "
+            f"{seen.not_nearest:,} not nearest, {seen.zeros:,} that are 0 and should not be"
+        )
+    report.table(HEADER, list(rows(table)))
+    if options.figure:
+        draw(options.figure)
+
+
 def measure(quick: bool) -> Table:
     """All of it, on every core."""
     table: Table = {}
@@ -111,22 +122,17 @@ def measure(quick: bool) -> Table:
     return table
 
 
-def markdown(table: Table) -> str:
+def rows(table: Table) -> Iterator[tuple[str, ...]]:
     """A row for each dtype and sigmoid."""
-    lines = [
-        "| | | σ: error in ULP | not nearest | σ′: error in ULP | not nearest "
-        "| 0, and should not be | > 1% off |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
     for dtype in DTYPES:
         for name in SIGMOIDS:
             value, prime = (table.get((dtype, name, quantity)) for quantity in QUANTITIES[:2])
             if value is None or prime is None:
                 continue
-            cells = [str(dtype).removeprefix("torch."), name, _ulp(value), f"{value.not_nearest:,}"]
-            cells += [_ulp(prime), f"{prime.not_nearest:,}", f"{prime.zeros:,}", f"{prime.off:,}"]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+            yield (
+                *(_name(dtype), name, _ulp(value), f"{value.not_nearest:,}", _ulp(prime)),
+                *(f"{prime.not_nearest:,}", f"{prime.zeros:,}", f"{prime.off:,}"),
+            )
 
 
 def _ulp(seen: Tally) -> str:
@@ -135,17 +141,8 @@ def _ulp(seen: Tally) -> str:
     return f"{seen.max_ulp:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
-def bars(table: Table) -> list[tuple[str, float, float]]:
-    """What the accurate form promises: a name, what was measured, and the limit."""
-    promised = []
-    for dtype in DTYPES:
-        limits = {"σ": 2.5, "σ′": 4.0, "σ″": 5.0} if dtype == torch.float64 else {}
-        for quantity in QUANTITIES:
-            seen = table[dtype, OURS, quantity]
-            name = f"{str(dtype).removeprefix('torch.')} {quantity}"
-            promised.append((f"{name}, ULP", seen.max_ulp, limits.get(quantity, 0.5001)))
-            promised.append((f"{name}, zeros", seen.zeros, 0))
-    return promised
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def draw(path: Path) -> None:
@@ -155,7 +152,7 @@ def draw(path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+    picture, axes = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for axis, dtype, reach in zip(axes, (torch.float32, torch.bfloat16), (40, 12), strict=True):
         z = torch.linspace(-reach, reach, 4001).to(dtype)
         right = of_sigmoid("σ′", z)
@@ -168,47 +165,17 @@ def draw(path: Path) -> None:
         axis.axhline(half, color="black", lw=1, ls="--", label="half a last place")
         axis.set_ylim(half / 500, 8)
         axis.text(reach, 1.6, "σ′ returned as 0", fontsize=9, ha="right")
-        axis.set_title(str(dtype).removeprefix("torch."))
+        axis.set_title(_name(dtype))
         axis.set_xlabel("z")
     axes[0].set_ylabel("relative error of σ′(z)")
     axes[0].legend(loc="center left", markerscale=4, frameon=False)
-    figure.savefig(path, dpi=110)
+    picture.savefig(path, dpi=110)
+    pyplot.close(picture)
 
 
-def main() -> int:
-    """Measure, print, and write what was asked for; status 1 where a bar does not hold."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--quick", action="store_true", help="a sample, in seconds")
-    for name in ("json", "markdown", "figure"):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE")
-    arguments = parser.parse_args()
-
-    started = time.perf_counter()
-    table = measure(arguments.quick)
-    seconds = time.perf_counter() - started
-    print(markdown(table))
-    print()
-    for name, value, limit in bars(table):
-        print(f"{name:20}{value:10.5g} ≤ {limit:g}: {'holds' if value <= limit else 'FAILS'}")
-    print(
-        f"\n{'a sample' if arguments.quick else 'all'} in {seconds:.0f} s on {os.cpu_count()} "
-        f"cores ({platform.machine()}, torch {torch.__version__})"
-    )
-    if arguments.json:
-        rows = [
-            {"dtype": str(dtype), "sigmoid": name, "quantity": quantity, **asdict(seen)}
-            for (dtype, name, quantity), seen in table.items()
-        ]
-        about = {"torch": torch.__version__, "quick": arguments.quick, "seconds": seconds}
-        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
-    if arguments.markdown:
-        arguments.markdown.write_text(markdown(table) + "\n")
-    if arguments.figure:
-        draw(arguments.figure)
-    return int(any(value > limit for _, value, limit in bars(table)))
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+BENCHMARK = Benchmark(
+    about="errors of σ, σ′ and σ″ over every number of a dtype; --figure draws σ′'s",
+    takes="7 minutes",
+    run=run,
+    draws=True,
+)

@@ -1,68 +1,34 @@
-"""Measuring as the benchmarks need it: interleaved rounds, medians with their spread, bars."""
+"""Measuring: cases in turn, ratios round by round, and the memory that a call takes."""
 
-import json
+import ctypes
+import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import torch
 
+Case = TypeVar("Case")
+
 Work = Callable[[], object]
-
-
-class Report:
-    """Prints rows and bars as they come, and keeps them for `--json`."""
-
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
-        self.section = ""
-
-    def begin(self, section: str) -> None:
-        """A heading; what follows belongs to it."""
-        self.section = section
-        print(f"\n{section}")
-
-    def row(
-        self, name: str, values: list[float], unit: str, scale: float = 1.0, note: str = ""
-    ) -> None:
-        """Median, smallest and largest of the values."""
-        low, middle, high = (scale * f(values) for f in (min, statistics.median, max))
-        print(f"{name:44}{middle:9.3f} {unit:3} ({low:.3f} to {high:.3f}){note}")
-        self._keep(name, median=middle, smallest=low, largest=high, unit=unit)
-
-    def bar(self, name: str, value: float, limit: float, unit: str = "") -> None:
-        """Whether the value is at most the limit."""
-        self._bar(name, value, limit, unit, "≤", value <= limit)
-
-    def least(self, name: str, value: float, limit: float, unit: str = "") -> None:
-        """Whether the value is at least the limit."""
-        self._bar(name, value, limit, unit, "≥", value >= limit)
-
-    def _bar(self, name: str, value: float, limit: float, unit: str, sign: str, ok: bool) -> None:
-        print(f"{name:44}{value:9.3f} {unit:3} {sign} {limit:g}: {'holds' if ok else 'FAILS'}")
-        self._keep(name, value=value, bar=f"{sign} {limit:g}", unit=unit, holds=ok)
-
-    def _keep(self, name: str, **figures: Any) -> None:
-        self.records.append({"section": self.section, "name": name, **figures})
-
-    def save(self, path: Path, about: Mapping[str, Any]) -> None:
-        """All that was printed, as JSON."""
-        path.write_text(json.dumps({**about, "figures": self.records}, indent=1) + "\n")
+Timer = Callable[[], float]
+"""Runs once and returns its seconds."""
 
 
 def interleave(
-    cases: Mapping[str, Callable[[], float]], rounds: int, *, settle: bool = False
-) -> dict[str, list[float]]:
-    """Run all cases in turn, `rounds` times after one warm-up; each returns its seconds.
+    cases: Mapping[Case, Timer], rounds: int, *, settle: bool = False
+) -> dict[Case, list[float]]:
+    """Run all cases in turn, `rounds` times after one warm-up; the seconds of each, by round.
 
     settle: run each case twice a round and count the second run. The threads of one library keep
     the cores busy for some milliseconds after its work, at the cost of whatever comes next.
     """
     for case in cases.values():
         case()
-    seconds: dict[str, list[float]] = {name: [] for name in cases}
+    seconds: dict[Case, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
             if settle:
@@ -71,14 +37,17 @@ def interleave(
     return seconds
 
 
-def timed(work: Work, device: str = "cpu", repeats: int = 1) -> Callable[[], float]:
+def timed(
+    work: Work, device: str = "cpu", *, repeats: int = 1, threads: int | None = None
+) -> Timer:
     """Seconds per call: of the clock on a CPU, of the device's own events on a GPU."""
 
     def on_cpu() -> float:
-        started = time.perf_counter()
-        for _ in range(repeats):
-            work()
-        return (time.perf_counter() - started) / repeats
+        with _on_threads(threads):
+            started = time.perf_counter()
+            for _ in range(repeats):
+                work()
+            return (time.perf_counter() - started) / repeats
 
     def on_gpu() -> float:
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -92,19 +61,35 @@ def timed(work: Work, device: str = "cpu", repeats: int = 1) -> Callable[[], flo
     return on_gpu if device == "cuda" else on_cpu
 
 
-def ratio(numerator: list[float], denominator: list[float]) -> float:
-    """The median of the ratios round by round, which what slows a round does not touch."""
-    return statistics.median(a / b for a, b in zip(numerator, denominator, strict=True))
+@contextmanager
+def _on_threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
-def allocated(work: Work, device: str = "cpu") -> float | None:
+def ratios(numerator: list[float], denominator: list[float]) -> list[float]:
+    """Round by round, since what slows a round slows both."""
+    return [a / b for a, b in zip(numerator, denominator, strict=True)]
+
+
+def fastest(seconds: Mapping[str, list[float]]) -> str:
+    """The case whose median is the smallest."""
+    return min(seconds, key=lambda name: statistics.median(seconds[name]))
+
+
+def allocated(work: Work, device: str = "cpu") -> int | None:
     """Bytes that a call takes at its peak, beyond what was there; None where it cannot be seen."""
     work()
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         work()
-        return float(torch.cuda.max_memory_allocated() - before)
+        return int(torch.cuda.max_memory_allocated() - before)
+    _let_go_of_freed_memory()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # forget the peak of resident memory
     except OSError:
@@ -112,6 +97,23 @@ def allocated(work: Work, device: str = "cpu") -> float | None:
     before = _status("VmRSS")
     work()
     return max(0, _status("VmHWM") - before)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most.
+
+    Not getrusage's: on Linux a process takes over the peak of the one that started it.
+    """
+    try:
+        return _status("VmHWM")
+    except OSError:  # macOS, which counts in bytes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _let_go_of_freed_memory() -> None:
+    """What the C library keeps for the next call would hide what that call takes."""
+    with suppress(AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int:

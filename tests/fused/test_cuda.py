@@ -14,8 +14,9 @@ from truth import Batch, of_neuron
 
 from bp_torch import fused
 from bp_torch.dtypes import WIDE
-from bp_torch.fused import step as front_door
+from bp_torch.fused import backends
 from bp_torch.fused.inputs import Inputs
+from bp_torch.fused.step import step_with_rows
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 INTERPRETED = {} if DEVICE == "cuda" else {"TRITON_INTERPRET": "1"}
@@ -59,7 +60,7 @@ only_interpreted = pytest.mark.skipif(not INTERPRETED, reason="kernels that are 
 def _every_tensor_goes_to_the_kernels(monkeypatch):
     for variable in INTERPRETED.items():
         monkeypatch.setenv(*variable)
-    monkeypatch.setattr(front_door, "_backend", lambda x: cuda)
+    monkeypatch.setattr(backends, "backend_of", lambda x: cuda)
 
 
 def on_device(batch):
@@ -78,8 +79,8 @@ def step(batch):
 
 def rows(batch):
     batch = on_device(batch)
-    arguments = *batch.tensors, batch.cost, batch.sample_weight
-    return front_door.cost_gradients_and_rows(*arguments)[3].cpu()
+    given = Inputs(*batch.tensors, batch.cost, batch.sample_weight)
+    return step_with_rows(given)[3].cpu()
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -139,7 +140,7 @@ def test_rows_lie_apart_and_nothing_around_them_counts(shape, dtype):
 def test_nothing_is_written_beside_the_rows(features):
     batch = on_device(draw(5, features, torch.float32))
     around = torch.full((2, 40), 7.0, device=DEVICE)
-    cuda.step(Inputs(*batch.tensors, False, None), around[:, 8:13])
+    cuda.step(Inputs(*batch.tensors, "quadratic", None), around[:, 8:13])
     assert (around[:, :8] == 7).all()
     assert (around[:, 13:] == 7).all()
     assert (around[:, 8:13] != 7).all()
@@ -268,6 +269,31 @@ def test_an_order_may_repeat_and_leave_out():
     assert agree(epoch(batch, 0.5, 2, order), expected, EPOCH_RELATIVE[torch.float64])
 
 
+@pytest.mark.parametrize("features", [5, 5000])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_batch_whose_weights_are_all_0_is_no_step(shuffled, features):
+    batch = draw(20, features, torch.float64, weighted=True)
+    order = torch.randperm(20) if shuffled else torch.arange(20)
+    left_out, kept = order[4:8], torch.cat((order[:4], order[8:]))
+    batch.sample_weight[left_out] = 0
+    batch.x[left_out] = torch.nan
+    expected = by_autograd(batch, 0.5, 4, kept)
+    actual = epoch(batch, 0.5, 4, order if shuffled else None)
+    assert agree(actual, expected, EPOCH_RELATIVE[torch.float64])
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, torch.nan])
+def test_weights_that_make_no_mean_change_nothing(wrong):
+    batch = draw(20, 5, torch.float32, weighted=True)
+    batch = on_device(replace(batch, sample_weight=batch.sample_weight * 0 + wrong))
+    before = batch.weight.clone()
+    with pytest.raises(ValueError, match="sample_weight must be"):
+        step(batch)
+    with pytest.raises(ValueError, match="sample_weight must be"):
+        fused.sgd_epoch(*batch.tensors, 0.5, 4, sample_weight=batch.sample_weight)
+    assert torch.equal(batch.weight, before)
+
+
 def test_long_epochs_are_cut_into_launches(monkeypatch):
     batch = draw(50, 6, torch.float32)
     whole = epoch(batch, 0.5, 7)
@@ -299,7 +325,7 @@ from triton.compiler import ASTSource, compile
 from bp_torch.fused import cuda, cuda_kernels as kernels
 
 types = dict.fromkeys(("x", "y", "sample_weight"), "*bf16")
-types |= {"order": "*i64", "learning_rate": "*fp64", "costs": "*fp64"}
+types |= {"order": "*i64", "learning_rate": "*fp64", "costs_and_steps": "*fp64"}
 numbers = ("stride", "samples", "features", "chunk", "chunks", "first", "last", "batch_size")
 types |= dict.fromkeys(numbers, "i32")
 tile = cuda._tile(torch.empty(2, 30), 40, torch.empty(0))

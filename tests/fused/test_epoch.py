@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from batches import agree, draw
@@ -101,6 +102,9 @@ def test_works_in_inference_mode():
 WRONG = {
     "batch size must be a whole number of at least 1.*got 0": {"batch_size": 0},
     "batch size must be a whole number.*got 2.5": {"batch_size": 2.5},
+    "batch size must be a whole number.*got '2'": {"batch_size": "2"},
+    "batch size must be a whole number.*got True": {"batch_size": True},
+    "batch size must be a whole number.*got None": {"batch_size": None},
     "order must be indices.*torch.int64.*torch.randperm": {"order": torch.zeros(4)},
     "order must be indices.*list": {"order": [0, 1]},
     "indices from 0 to 3, got 4": {"order": torch.tensor([0, 4])},
@@ -108,18 +112,112 @@ WRONG = {
     "at least one sample": {"order": torch.zeros(0, dtype=torch.int64)},
     "cost must be one of": {"cost": "hinge"},
     "y must have shape": {"y": torch.zeros(3)},
-    "learning rate must be a finite number": {"learning_rate": float("nan")},
+    "learning rate must be a finite number, got nan": {"learning_rate": float("nan")},
+    "learning rate must be a finite number, got -inf": {"learning_rate": -torch.inf},
+    "learning rate must be a finite number, got '0.1'": {"learning_rate": "0.1"},
+    "learning rate must be a finite number, got None": {"learning_rate": None},
+    "learning rate must be a finite number, got 1j": {"learning_rate": 1j},
+    "learning rate must be a finite number, got True": {"learning_rate": True},
+    "learning rate must be a finite number, got 10": {"learning_rate": 10**400},
+    "learning rate must be a finite number, got tensor": {"learning_rate": torch.ones(2)},
+    "positive for at least one sample": {"sample_weight": torch.zeros(4)},
+    "not negative, got -1 at index 3": {"sample_weight": torch.tensor([1.0, 1, 1, -1])},
+    "order must name a sample whose weight is positive": {
+        "order": torch.tensor([1, 1]),
+        "sample_weight": torch.tensor([1.0, 0.0, 1.0, 1.0]),
+    },
 }
 
 
+@pytest.mark.parametrize("batch_size", [2, 10**6])
 @pytest.mark.parametrize("message", WRONG)
-def test_bad_input_changes_nothing(message):
+def test_bad_input_changes_nothing(message, batch_size):
     weight, bias = torch.ones(3), torch.ones(())
     good = {"x": torch.ones(4, 3), "y": torch.zeros(4), "weight": weight, "bias": bias}
-    good |= {"learning_rate": 0.1, "batch_size": 2}
+    good |= {"learning_rate": 0.1, "batch_size": batch_size}
     with pytest.raises((TypeError, ValueError), match=message):
         fused.sgd_epoch(**(good | WRONG[message]))
     assert weight.tolist() == [1, 1, 1]
     assert bias.item() == 1
     fused.sgd_epoch(**good)
     assert weight.tolist() != [1, 1, 1]
+
+
+def overlapping():
+    """x, y, weight, bias and order that share memory where they should not."""
+    x, y, bias = torch.ones(4, 3), torch.zeros(4), torch.zeros(())
+    packed, order = torch.zeros(7), torch.zeros(6, dtype=torch.int64)
+    yield "weight must have a place in memory", (x, y, torch.zeros(1).expand(3), bias, None)
+    yield "weight must share no memory with x", (x, y, x[1], bias, None)
+    yield "weight must share no memory with y", (x, y, y[1:], bias, None)
+    yield "weight must share no memory with bias", (x, y, packed[::3], packed[3], None)
+    yield "bias must share no memory with y", (x, y, torch.zeros(3), y[2], None)
+    yield (
+        "weight must share no memory with order",
+        (x, y, order.view(torch.float32)[2::4], bias, order),
+    )
+
+
+@pytest.mark.parametrize(("message", "tensors"), list(overlapping()))
+def test_parameters_that_share_memory_are_refused(message, tensors):
+    x, y, weight, bias, order = tensors
+    before = [tensor.clone() for tensor in (weight, bias)]
+    with pytest.raises(ValueError, match=f"{message}.*clone"):
+        fused.sgd_epoch(x, y, weight, bias, 0.1, 2, order)
+    assert all(torch.equal(a, b) for a, b in zip((weight, bias), before, strict=True))
+
+
+@pytest.mark.parametrize("packed", [torch.zeros(4), torch.zeros(4, 2)[:, 0], torch.zeros(8)[::2]])
+def test_parameters_may_lie_side_by_side(packed):
+    batch = draw(50, 3, torch.float32)
+    weight, bias = packed[:3].copy_(batch.weight), packed[3].copy_(batch.bias)
+    expected = epoch(batch, 0.5, 8)
+    fused.sgd_epoch(batch.x, batch.y, weight, bias, 0.5, 8)
+    assert torch.equal(weight, expected[1])
+    assert torch.equal(bias, expected[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 4, 17])
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_batch_whose_weights_are_all_0_is_no_step(
+    apart, shuffled, batch_size, dtype, monkeypatch
+):
+    """Neither its NaN nor its place in the mean counts; apart: each batch is a step by itself."""
+    if apart:
+        monkeypatch.setattr(cpu, "LARGEST_BATCH", 0)
+    order = torch.randperm(80) if shuffled else torch.arange(80)
+    batch = draw(80, 5, dtype, weighted=True)
+    batches = order.split(batch_size)
+    left_out = torch.cat((batches[0], batches[2], batches[-1]))
+    batch.sample_weight[left_out] = 0
+    batch.x[left_out] = torch.nan
+    kept = torch.cat([part for part in batches if part[0] not in left_out])
+    expected = loop(batch, 0.5, batch_size, kept)
+    actual = epoch(batch, 0.5, batch_size, order if shuffled else None)
+    assert agree(actual, expected, EPOCH_RELATIVE[dtype])
+    assert all(result.isfinite().all() for result in actual)
+
+
+def test_an_order_may_be_longer_than_the_samples():
+    batch = draw(6, 3, torch.float64)
+    order = torch.arange(6).repeat(4)
+    expected = loop(batch, 0.5, 20, order)
+    assert agree(epoch(batch, 0.5, 20, order), expected, EPOCH_RELATIVE[torch.float64])
+
+
+@pytest.mark.parametrize("size", [np.int64(8), torch.tensor(8), 8])
+@pytest.mark.parametrize("rate", [np.float32(0.5), torch.tensor(0.5, requires_grad=True), 0.5])
+def test_numbers_of_other_libraries_are_numbers(size, rate):
+    batch = draw(50, 6, torch.float64)
+    expected = loop(batch, 0.5, 8)
+    assert agree(epoch(batch, rate, size), expected, EPOCH_RELATIVE[torch.float64])
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_batch_of_any_size_is_at_most_all(ordered):
+    batch = draw(50, 6, torch.float64)
+    order = torch.arange(50) if ordered else None
+    expected = loop(batch, 0.5, 50)
+    assert agree(epoch(batch, 0.5, 10**30, order), expected, EPOCH_RELATIVE[torch.float64])

@@ -1,5 +1,4 @@
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -17,7 +16,8 @@ from truth import of_neuron
 import bp_torch as bp
 from bp_torch import fused
 from bp_torch.fused import cpu
-from bp_torch.fused.step import cost_gradients_and_rows
+from bp_torch.fused.inputs import Inputs
+from bp_torch.fused.step import step_with_rows
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 COSTS = ["quadratic", "cross-entropy"]
@@ -114,7 +114,7 @@ def test_saturation_loses_nothing():
             batch = draw_without_cancellation(len(z), 1, torch.float32, cost)
             batch = replace(batch, x=z[:, None], y=torch.full_like(z, y))
             batch = replace(batch, weight=torch.ones(1), bias=torch.zeros(()))
-            *_, rows = cost_gradients_and_rows(*batch.tensors, cost, None)
+            *_, rows = step_with_rows(Inputs(*batch.tensors, cost, None))
             by_z = of_neuron(batch)[3][:, 0]
             unit = torch.tensor(abs(by_z).astype(float)).float()
             spacing = torch.nextafter(unit, torch.tensor(torch.inf)) - unit
@@ -168,6 +168,31 @@ def test_the_bits_do_not_depend_on_the_threads(team, monkeypatch):
         results.append(step(batch))
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_steps_may_be_taken_in_several_threads_at_once():
+    batches = [draw(samples, 40, torch.float32) for samples in (5, 300, 30_000, 50_000)]
+    expected = [step(batch) for batch in batches]
+    wrong = []
+
+    def work(batch, results):
+        for _ in range(20):
+            if not all(torch.equal(a, b) for a, b in zip(step(batch), results, strict=True)):
+                wrong.append(batch)
+
+    pairs = zip(batches * 2, expected * 2, strict=True)
+    threads = [threading.Thread(target=work, args=pair) for pair in pairs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_what_a_thread_leaves_undone_is_no_result(monkeypatch):
+    """An error in a thread reaches nobody."""
+    monkeypatch.setattr(cpu, "_in_team", lambda function, argument, threads: None)
+    assert all(result.isnan().all() for result in step(draw(30_000, 40, torch.float32)))
 
 
 def test_the_threads_are_torchs_own():
@@ -235,56 +260,3 @@ def test_ctrl_c_ends_a_long_step(monkeypatch):
 def step_after_step(batch, until):
     while time.monotonic() < until:
         step(batch)
-
-
-WRONG = {
-    "x must be a floating-point tensor": {"x": [[1.0]]},
-    "y must be a floating-point tensor": {"y": torch.zeros(4, dtype=torch.int64)},
-    r"x must have shape \(N, D\).*\(3,\)": {"x": torch.zeros(3)},
-    "at least one sample": {"x": torch.zeros(0, 3), "y": torch.zeros(0)},
-    "at least one feature": {"x": torch.zeros(4, 0), "weight": torch.zeros(0)},
-    r"y must have shape \(4,\).*\(4, 1\)": {"y": torch.zeros(4, 1)},
-    r"weight must have shape \(3,\).*\(2,\)": {"weight": torch.zeros(2)},
-    r"bias must have shape \(\).*\(1,\)": {"bias": torch.zeros(1)},
-    "weight must be torch.float32.*torch.float64": {"weight": torch.zeros(3).double()},
-    "x must be torch.float64 or .*float8": {"x": torch.zeros(4, 3).to(torch.float8_e5m2)},
-    "next to each other.*contiguous": {"x": torch.zeros(3, 4).t()},
-    "x must be a dense tensor.*to_dense": {"x": torch.zeros(4, 3).to_sparse()},
-    "x must be on a CPU or CUDA device": {"x": torch.zeros(4, 3, device="meta")},
-    "y must be on cpu as x is": {"y": torch.zeros(4, device="meta")},
-    "cost must be one of quadratic": {"cost": "hinge"},
-    r"sample_weight must have shape \(4,\)": {"sample_weight": torch.ones(3)},
-    "sample_weight must be torch.float32": {"sample_weight": torch.ones(4).double()},
-}
-
-
-@pytest.mark.parametrize("message", WRONG)
-def test_bad_input_gets_one_clear_line(message):
-    good = {"x": torch.zeros(4, 3), "y": torch.zeros(4), "weight": torch.zeros(3)}
-    good |= {"bias": torch.zeros(()), "cost": "quadratic"}
-    fused.cost_and_gradients(**good)
-    with pytest.raises((TypeError, ValueError), match=message) as caught:
-        fused.cost_and_gradients(**(good | WRONG[message]))
-    assert "\n" not in str(caught.value)
-
-
-def test_kernels_compile_where_nothing_can_be_kept_on_disk():
-    from bp_torch.fused.cpu_kernels import _kept_on_disk
-
-    def compiler(cache=False):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    assert _kept_on_disk(compiler, len) is len
-
-
-def test_a_missing_library_says_how_to_get_it(monkeypatch):
-    from bp_torch.fused import step as front_door
-
-    front_door._module.cache_clear()
-    monkeypatch.setattr(front_door, "find_spec", lambda name: None)
-    for device, library in (("cpu", "numba"), ("cuda", "triton")):
-        with pytest.raises(ModuleNotFoundError, match=re.escape(f"pip install {library}")):
-            front_door._module(device)
-    front_door._module.cache_clear()

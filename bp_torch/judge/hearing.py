@@ -1,0 +1,222 @@
+"""One case heard: each trial run, its gradients held against the truth, and the outcome kept."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from torch import Tensor
+
+from bp_torch.judge import criteria
+from bp_torch.judge.behaviour import observe
+from bp_torch.judge.cases import Case
+from bp_torch.judge.distance import name_of
+from bp_torch.judge.evidence import Evidence, Quantity
+from bp_torch.judge.findings import autograd_findings, corrections
+from bp_torch.judge.judgement import Judgement, judge
+from bp_torch.judge.passes import Pass, Point, Refused
+from bp_torch.judge.report import Check, Property, Refusal, Row, words
+from bp_torch.judge.trials import Draw, Role, Trial, trials
+from bp_torch.judge.truth import Estimate, Truth, differences, reference, rounding
+
+
+@dataclass
+class Record:
+    """What hearings came to; those of several cases add up."""
+
+    rows: list[Row] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)
+    """Of what was found wrong."""
+    refusals: list[Refusal] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found wrong."""
+        return all(row.ok for row in self.rows) and all(check.ok for check in self.checks)
+
+
+class Hearing:
+    """One case, in one dtype on one device."""
+
+    def __init__(self, case: Case, draw: Draw, record: Record) -> None:
+        self.case, self.draw, self.record = case, draw, record
+        self.trusted = case.reference
+        """Whose gradient in float64 is the truth; None: differences of values are."""
+
+    def hear(self, tell: Callable[[Role], None], *, only_given: bool) -> None:
+        """Run every trial; only the given inputs where they are a further draw of the same.
+
+        Raises whatever the function raises on the given inputs, with a note on what led to it.
+        """
+        with _its_own_error(self.case):
+            for trial in trials(self.case, self.draw):
+                tell(trial.role)
+                if trial.role.optional:
+                    self._try(trial)
+                    continue
+                # Side effects first: a function that overwrites its inputs spoils all else.
+                if not self._behaves(trial):
+                    return
+                self._ask(trial.role, trial.point(self.case.told_by))
+                self._try_twice(trial)
+                if only_given:
+                    return
+
+    def _behaves(self, trial: Trial) -> bool:
+        checks, findings = observe(self.case.fn, trial, self.draw)
+        self.record.checks += checks
+        self.record.findings += findings
+        return all(c.ok for c in checks if c.property is Property.INPUTS_UNCHANGED)
+
+    def _try(self, trial: Trial) -> None:
+        try:
+            self._ask(trial.role, trial.point(self.case.told_by))
+        except Refused as refusal:
+            self._refused(trial.role, Quantity.GRADIENT, refusal)
+
+    def _try_twice(self, trial: Trial) -> None:
+        """The second derivative, where there is a reference to tell it."""
+        if self.trusted is None:
+            return
+        directions = {name: self.draw.normal(trial.inputs[name]) for name in trial.wanted}
+        try:
+            point = replace(trial.point(self.trusted), directions=directions)
+            self._ask(trial.role, point)
+        except Refused as refusal:
+            self._refused(trial.role, Quantity.SECOND_DERIVATIVE, refusal)
+
+    def _refused(self, role: Role, quantity: Quantity, refusal: Refused) -> None:
+        self.record.refusals.append(Refusal(role, quantity, refusal.reason))
+
+    def _ask(self, role: Role, point: Point) -> None:
+        """Judge; before a conviction, measure the truth's spread more closely and judge again."""
+        yours = point.of(self.case.fn).run()
+        peer = None if self.case.reference is None else point.run()
+        if role is Role.AS_GIVEN and point.directions is None:
+            self._examine_the_reference(point)
+        sides = (self.case, role, point, yours, peer)
+        rows, evidence = _judged(*sides, self._truth(point, criteria.DRAWS))
+        if not all(row.ok for row in rows):
+            rows, evidence = _judged(*sides, self._truth_before_conviction(point))
+        self.record.rows += rows
+        self.record.findings += autograd_findings(evidence)
+        if evidence.bad:
+            self.record.evidence.append(evidence)
+
+    def _examine_the_reference(self, point: Point) -> None:
+        """Where its gradient is not the derivative of its value, the value is trusted alone."""
+        if self.trusted is None:
+            return
+        off = differences.disagreement(point, point.exact().run().gradients, self.draw)
+        if off > criteria.REFERENCE_DISAGREES:
+            self.trusted = None
+            self.record.findings.append(
+                f"autograd's gradient of the reference is not the derivative of its value (off by "
+                f"{off:.2g} of the sum of terms); differences of the value are the truth"
+            )
+
+    def _truth(self, point: Point, draws: int) -> Truth:
+        dtype, draw = self.case.dtype, self.draw
+        if self.trusted is not None:
+            return reference.find_truth(point, dtype, draw, draws=draws)
+        pointwise = self.case.pointwise
+        return differences.find_truth(point, dtype, draw, draws=draws, pointwise=pointwise)
+
+    def _truth_before_conviction(self, point: Point) -> Truth:
+        truth = self._truth(point, criteria.DRAWS_BEFORE_CONVICTION)
+        if self.trusted is not None and self.case.pointwise and point.directions is None:
+            better = differences.corrected(truth, point)
+            self.record.findings += corrections(truth, better)
+            truth = better
+        for function in filter(None, (self.case.fn, self.case.reference)):
+            run = point.of(function).exact().run
+            try:
+                moved = rounding.spread(run, self.case.dtype, self.draw, criteria.ROUNDED_DRAWS)
+            except Refused:  # it may take its own dtype alone, or have no second derivative
+                continue
+            truth = truth.widened(moved)
+        return truth
+
+
+def _judged(
+    case: Case, role: Role, point: Point, yours: Pass, peer: Pass | None, truth: Truth
+) -> tuple[list[Row], Evidence]:
+    """A row for every tensor of one trial, and the judgements on gradients with their grounds."""
+    evidence = Evidence(case, role, point, yours, peer, truth, {})
+    first = evidence.quantity is Quantity.GRADIENT
+    rows = []
+
+    def judged(
+        quantity: Quantity, name: str, mine: Tensor, theirs: Tensor | None, known: Estimate
+    ) -> Judgement:
+        systematic = first and not role.optional
+        found = judge(mine, theirs, known, case.dtype, systematic=systematic)
+        rows.append(_row(evidence, quantity, name, found, (mine, theirs, known.value)))
+        return found
+
+    if peer is not None and first:
+        outputs = zip(yours.outputs, peer.outputs, truth.outputs, strict=True)
+        for number, (mine, theirs, known) in enumerate(outputs):
+            name = "" if len(yours.outputs) == 1 else str(number)
+            judged(Quantity.VALUE, name, mine, theirs, known)
+    for name, known in truth.gradients.items():
+        autograd = None if peer is None else peer.gradients[name]
+        gradient = yours.gradients[name]
+        evidence.judgements[name] = judged(evidence.quantity, name, gradient, autograd, known)
+    return rows, evidence
+
+
+def _row(
+    evidence: Evidence,
+    quantity: Quantity,
+    name: str,
+    found: Judgement,
+    values: tuple[Tensor, Tensor | None, Tensor],
+) -> Row:
+    case, index, peer = evidence.case, found.worst, found.autograd
+
+    def at(tensor: Tensor | None) -> float | None:
+        return None if tensor is None or index is None else tensor[index].item()
+
+    mine, theirs, exact = map(at, values)
+    first_input = next(iter(evidence.point.inputs.values()))
+    return Row(
+        role=evidence.role,
+        quantity=quantity,
+        name=name,
+        dtype=name_of(case.dtype),
+        device=str(case.device),
+        ok=found.ok,
+        yours_ulp=found.yours.max_ulp,
+        yours_abs=found.yours.max_abs,
+        yours_rel=found.yours.max_rel,
+        autograd_ulp=None if peer is None else peer.max_ulp,
+        autograd_abs=None if peer is None else peer.max_abs,
+        autograd_rel=None if peer is None else peer.max_rel,
+        index=index,
+        yours=mine,
+        autograd=theirs,
+        truth=exact,
+        at=at(first_input) if case.pointwise else None,
+        nans=found.yours.nans,
+        zeros=found.yours.zeros,
+        signs=found.yours.signs,
+    )
+
+
+@contextmanager
+def _its_own_error(case: Case) -> Iterator[None]:
+    """Let a refusal through as the error that the function raised, noting what led to it."""
+    error = None
+    try:
+        yield
+    except Refused as refusal:
+        error = refusal.error
+    if error is not None:  # outside the handler, so that it keeps a cause of its own
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in case.inputs.values())
+        if hasattr(error, "add_note"):  # Python 3.11
+            error.add_note(
+                f"raised in the trial '{words(Role.AS_GIVEN)}', inputs of shape {shapes}"
+            )
+        raise error

@@ -1,0 +1,223 @@
+"""The mistake by its name: the first explanation that fits to within rounding.
+
+A wrong name is worse than none.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from bp_torch.judge.criteria import ALIKE, CLOSE, MOST_EVIDENCE, MOST_QUANTILES, TINY
+from bp_torch.judge.distance import name_of
+from bp_torch.judge.evidence import Evidence, Quantity
+from bp_torch.judge.hearing import Record
+from bp_torch.judge.mistakes.hypothesis import Family, Hypothesis
+from bp_torch.judge.mistakes.planted import nodes, saved_replaced, updated_weights
+from bp_torch.judge.mistakes.simple import (
+    OF_NUMBERS_ALONE,
+    any_factor,
+    diagonal,
+    functions_of_input_and_output,
+    known_factors,
+    precision,
+    samples,
+    signs_and_places,
+    upstream_ignored,
+    wrong_axis,
+)
+from bp_torch.judge.mistakes.where import describe
+from bp_torch.judge.passes import Refused
+from bp_torch.judge.report import Diagnosis, Outcome, Property, Row, TransformRow, words
+from bp_torch.judge.trials import UPSTREAM_LAYOUTS, Role
+
+FAMILIES: tuple[Family, ...] = (
+    signs_and_places,
+    upstream_ignored,
+    known_factors,
+    functions_of_input_and_output,
+    saved_replaced,
+    diagonal,
+    nodes,
+    samples,
+    wrong_axis,
+    updated_weights,
+    precision,
+    any_factor,
+)
+"""From the most to the least specific: of two that fit equally well the first is named."""
+
+
+def diagnose(record: Record, transforms: Sequence[TransformRow]) -> Diagnosis:
+    """What is wrong, of everything that was found."""
+    for check in record.checks:
+        if not check.ok and check.property is not Property.DETERMINISTIC:
+            return Diagnosis("side-effect", check.detail)
+    for check in record.checks:
+        if not check.ok:
+            return Diagnosis("nondeterministic", f"not deterministic: {check.detail}")
+    first = [e for e in record.evidence if e.quantity is Quantity.GRADIENT]
+    given = [e for e in first if e.role is Role.AS_GIVEN]
+    values = [row for row in record.rows if not row.ok and row.quantity is Quantity.VALUE]
+    if values and not given:
+        infinite = [r for r in values if r.yours is not None and not math.isfinite(r.yours)]
+        if values[0].role is Role.AS_GIVEN:
+            return _value(values[0])
+        if infinite:
+            return _value(infinite[0])
+    if first:
+        return _layout(first) or _overflow(first) or _named(first) or _unexplained(first[0])
+    if values:
+        return _value(values[0])
+    if record.evidence:
+        return _second_derivative(record.evidence[0])
+    wrong = [f"{row.name}: {row.detail}" for row in transforms if row.outcome is Outcome.WRONG]
+    return Diagnosis("transform", "; ".join(wrong))
+
+
+def _value(row: Row) -> Diagnosis:
+    if row.yours is not None and not math.isfinite(row.yours):
+        return Diagnosis(
+            "overflow",
+            f"the value is {row.yours} where the reference gives {row.truth:.6g}, in the trial "
+            f"'{words(row.role)}': something overflows on the way, in {row.dtype}",
+        )
+    return Diagnosis(
+        "forward",
+        f"the gradient is right and the value is not: {row.yours:.6g} where the reference gives "
+        f"{row.truth:.6g}, at index {row.index}",
+    )
+
+
+def _second_derivative(e: Evidence) -> Diagnosis:
+    text = f"the first derivative is right and the second, by {' and '.join(e.bad)}, is not"
+    broken = sum(int((~e.mine(n).isfinite() & e.exact(n).isfinite()).sum()) for n in e.bad)
+    if broken:
+        reason = f"NaN or infinite in {broken} elements where the truth is finite"
+    else:
+        reason = "backward hides from autograd what it depends on"
+    return Diagnosis("second-derivative", f"{text}: {reason}")
+
+
+def _layout(evidence: Sequence[Evidence]) -> Diagnosis | None:
+    if not all(e.role in UPSTREAM_LAYOUTS for e in evidence):
+        return None
+    trials = " and ".join(dict.fromkeys(words(e.role) for e in evidence))
+    return Diagnosis(
+        "storage-order",
+        f"reads the upstream gradient in storage order: right for a contiguous one, "
+        f"wrong with {trials}",
+    )
+
+
+def _overflow(evidence: Sequence[Evidence]) -> Diagnosis | None:
+    for e in evidence:
+        for name in e.bad:
+            mine, exact = e.mine(name), e.exact(name)
+            broken = exact.isfinite() & ~mine.isfinite()
+            if not broken.any():
+                continue
+            what = "NaN" if mine[broken].isnan().any() else "infinite"
+            size = e.point.inputs[name].double()
+            where = describe(size, broken, exact.isfinite(), name) or "in places"
+            return Diagnosis(
+                "overflow",
+                f"the gradient of {name} is {what} {where}: something overflows on the way, in "
+                f"{name_of(e.dtype)}",
+            )
+    return None
+
+
+def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
+    """The whole gradient explained, or else a region; the given inputs before others."""
+    for e in evidence[:MOST_EVIDENCE]:
+        if e.role is Role.AS_GIVEN and (whole := _best(e) or _one_by_one(e)):
+            return whole
+        if region := _region(e):
+            return region
+    return None
+
+
+def _best(e: Evidence) -> Diagnosis | None:
+    """Of all hypotheses that explain the gradient, the one that fits best; of equals the first."""
+    fitting = [
+        (residual, hypothesis)
+        for hypothesis in _hypotheses(e)
+        if (residual := e.explained_by(hypothesis.gradients)) is not None
+    ]
+    if not fitting:
+        return None
+    best = min(residual for residual, _ in fitting)
+    chosen = next(h for residual, h in fitting if residual <= CLOSE * best + TINY)
+    return Diagnosis(chosen.mistake, chosen.sentence)
+
+
+def _hypotheses(e: Evidence) -> Iterator[Hypothesis]:
+    for family in FAMILIES if e.case.reference is not None else OF_NUMBERS_ALONE:
+        try:
+            yield from family(e)
+        except Refused:
+            continue  # The reference refuses what this family tries: then it explains nothing.
+
+
+def _one_by_one(e: Evidence) -> Diagnosis | None:
+    """A mistake of its own for each input: all must be explained."""
+    if len(e.bad) < 2:
+        return None
+    found = [_best(e.alone(name)) for name in e.bad]
+    known = [diagnosis for diagnosis in found if diagnosis is not None]
+    if len(known) < len(found):
+        return None
+    return Diagnosis(known[0].mistake, "; ".join(str(diagnosis) for diagnosis in known))
+
+
+def _region(e: Evidence) -> Diagnosis | None:
+    if len(e.bad) != 1:
+        return None
+    (name,) = e.bad
+    judgement, mine, exact = e.judgements[name], e.mine(name), e.exact(name)
+    wrong = judgement.bad
+    # Where the truth is within the limit of 0 a mistake could not be seen.
+    tested = exact.isfinite() & (wrong | (exact.abs() > 2 * judgement.limit))
+    where = describe(e.point.inputs[name].double(), wrong, tested, name)
+    if where is None or where == "everywhere":
+        return None
+    return Diagnosis(
+        "region", f"the gradient of {name} is wrong only {where}{_how(mine, exact, wrong)}"
+    )
+
+
+def _how(mine: Tensor, exact: Tensor, wrong: Tensor) -> str:
+    """What it is there instead, where that is simple."""
+    mine, exact = mine[wrong], exact[wrong]
+    if (mine == 0).all():
+        return ": it is 0 there"
+    ratio = mine / exact
+    middle = ratio.median()
+    if ((ratio - middle).abs() < ALIKE * middle.abs()).all():
+        if (middle + 1).abs() < ALIKE:
+            return ": it has the wrong sign there"
+        if (middle - 1).abs() > ALIKE:
+            return f": it is {middle:.3g} times the truth there"
+    return ""
+
+
+def _unexplained(e: Evidence) -> Diagnosis:
+    name = e.bad[0]
+    judgement = e.judgements[name]
+    ratio = (e.mine(name) / e.exact(name))[judgement.bad]
+    ratio = ratio[ratio.isfinite()]
+    spread = ""
+    if ratio.numel():
+        quantiles = torch.quantile(
+            ratio[:MOST_QUANTILES], ratio.new_tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+        )
+        spread = "; yours/truth there: " + ", ".join(f"{q:.3g}" for q in quantiles.tolist())
+        spread += " (least, quartiles, most)"
+    share = judgement.bad.double().mean().item()
+    return Diagnosis(
+        "not-explained",
+        f"the gradient of {name} is wrong in {share:.0%} of its elements, worst at index "
+        f"{judgement.worst}, and no known mistake explains it{spread}",
+    )

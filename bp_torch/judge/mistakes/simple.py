@@ -1,0 +1,219 @@
+"""Mistakes that show in the numbers: a sign, a factor, a place, a sum over the wrong samples."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bp_torch.judge.criteria import COARSER, DIGITS_LAST, DIGITS_NEAR, DIGITS_SHARE, MOST_SAMPLES
+from bp_torch.judge.distance import name_of
+from bp_torch.judge.evidence import Evidence
+from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
+from bp_torch.judge.passes import Tensors
+
+
+def signs_and_places(e: Evidence) -> Iterator[Hypothesis]:
+    """The right numbers with the other sign, or where they do not belong."""
+    yield Hypothesis("sign", f"{e.the_gradient} has the wrong sign", changed(e, torch.neg))
+    for place, one in enumerate(e.bad):
+        for other in e.bad[place + 1 :]:
+            if e.exact(one).shape == e.exact(other).shape:
+                swapped = {one: e.exact(other), other: e.exact(one)}
+                text = f"the gradients of {one} and {other} are swapped"
+                yield Hypothesis("swapped", text, swapped)
+    if all(e.exact(name).ndim == 2 for name in e.bad):
+        text = f"{e.the_gradient} is transposed"
+        yield Hypothesis("transposed", text, changed(e, lambda t: t.mT))
+
+
+def known_factors(e: Evidence) -> Iterator[Hypothesis]:
+    """Factors that are forgotten or taken twice: ½, 2, and the sizes of the inputs."""
+    words = {
+        0.0: "zero everywhere",
+        2.0: "twice the truth: a factor ½ is missing, as of ½(ŷ − y)²",
+        0.5: "half the truth: a factor 2 is missing, as of the derivative of a square",
+    }
+    for name, tensor in e.point.inputs.items():
+        for axis, size in enumerate(tensor.shape):
+            if size < 2:
+                continue
+            origin = f"the size {size} of dimension {axis} of {name}"
+            for c, why in (
+                (size, f"a division by {origin} is missing"),
+                (1 / size, f"divided by {origin} once too often"),
+                ((size + 1) / size, f"(N + 1)/N with N = {origin}, one term too many"),
+            ):
+                words.setdefault(c, f"{c:.6g} times the truth: {why}")
+    for c, text in words.items():
+        guess = changed(e, lambda t: c * t)  # noqa: B023, used before c moves on
+        yield Hypothesis("factor", f"{e.the_gradient} is {text}", guess)
+
+
+def any_factor(e: Evidence) -> Iterator[Hypothesis]:
+    """One factor for all wrong gradients, the one that fits best."""
+    if sum(e.exact(name).numel() for name in e.bad) < 2:
+        return  # One number is a multiple of any other: that names nothing.
+    products = squares = 0.0
+    for name in e.bad:
+        usable = e.exact(name).isfinite() & e.mine(name).isfinite()
+        exact, mine = e.exact(name)[usable], e.mine(name)[usable]
+        products += (exact * mine).sum().item()
+        squares += exact.square().sum().item()
+    if squares:
+        c = products / squares
+        text = f"{e.the_gradient} is {c:.6g} times the truth, a constant factor"
+        yield Hypothesis("factor", text, changed(e, lambda t: c * t))
+
+
+def upstream_ignored(e: Evidence) -> Iterator[Hypothesis]:
+    """The local derivative, as if every upstream gradient were 1."""
+    exact = e.point.exact()
+    local = replace(exact, upstream=tuple(map(torch.ones_like, exact.upstream))).run()
+    text = f"{e.the_gradient} ignores the upstream gradient: it is the local derivative alone"
+    yield Hypothesis("upstream-ignored", text, e.of_the_bad(local.gradients))
+
+
+def functions_of_input_and_output(e: Evidence) -> Iterator[Hypothesis]:
+    """Factors and terms that are simple functions of the inputs or of the output."""
+    if not e.case.pointwise or len(e.point.upstream) > 1:
+        return
+    exact = e.point.exact()
+    inputs, (g,), y = exact.inputs, exact.upstream, e.truth.outputs[0].value
+    if len(inputs) == 1 and next(iter(inputs.values())).shape == y.shape:
+        at_output = replace(exact, inputs=dict.fromkeys(inputs, y)).run()
+        text = f"{e.the_gradient} is taken at the output: f′(f(x)) in place of f′(x)"
+        yield Hypothesis("output-for-input", text, at_output.gradients)
+    simple = dict(_simple_functions(inputs, y))
+    for name, h in simple.items():
+        lacking = changed(e, lambda t: torch.where(h == 0, 0.0, t / h))  # noqa: B023
+        yield Hypothesis("missing-factor", f"{e.the_gradient} lacks the factor {name}", lacking)
+    for name, h in simple.items():
+        text = f"{e.the_gradient} has the factor {name} once too often"
+        yield Hypothesis("missing-factor", text, changed(e, lambda t: t * h))  # noqa: B023
+    for name, h in simple.items():
+        for term, word in ((g * h, name), (-g * h, f"−{name}")):
+            text = f"{e.the_gradient} lacks a term: upstream · ({word})"
+            yield Hypothesis("missing-term", text, changed(e, lambda t: t - term))  # noqa: B023
+
+
+def _simple_functions(inputs: Tensors, y: Tensor) -> Iterator[tuple[str, Tensor]]:
+    yield "1 − ŷ (ŷ: the output)", 1 - y
+    yield "ŷ (the output)", y
+    yield "ŷ(1 − ŷ) (ŷ: the output)", y * (1 - y)
+    yield "1 − ŷ² (ŷ: the output)", 1 - y * y
+    yield "1 + ŷ (ŷ: the output)", 1 + y
+    for name, x in inputs.items():
+        yield name, x
+        yield f"{name}²", x * x
+    name, x = next(iter(inputs.items()))
+    s = torch.sigmoid(x)
+    yield f"σ({name})", s
+    yield f"1 − σ({name})", 1 - s
+    yield f"σ′({name})", s * (1 - s)
+    yield f"{name} · σ′({name})", x * s * (1 - s)
+    yield f"tanh({name})", torch.tanh(x)
+
+
+def samples(e: Evidence) -> Iterator[Hypothesis]:
+    """A reduction over the batch that is not the sum over it."""
+    exact = e.point.exact()
+    g, *more = exact.upstream
+    if more or not g.ndim or not 1 < g.shape[0] <= MOST_SAMPLES:
+        return
+    per_sample = []
+    for sample in range(g.shape[0]):
+        alone = torch.zeros_like(g)
+        alone[sample] = g[sample]
+        per_sample.append(replace(exact, upstream=(alone,)).run().gradients)
+    stacked = {name: torch.stack([p[name] for p in per_sample]) for name in e.bad}
+    ways: list[tuple[str, Callable[[Tensor], Tensor]]] = [
+        ("takes the first sample alone, in place of the sum over samples", lambda u: u[0]),
+        ("takes the last sample alone, in place of the sum over samples", lambda u: u[-1]),
+        ("takes the maximum over samples in place of the sum", lambda u: u.amax(0)),
+        ("takes the minimum over samples in place of the sum", lambda u: u.amin(0)),
+        ("leaves out the first sample of the sum", lambda u: u[1:].sum(0)),
+        ("leaves out the last sample of the sum", lambda u: u[:-1].sum(0)),
+        ("has the first sample twice in its sum", lambda u: u.sum(0) + u[0]),
+        ("has the last sample twice in its sum", lambda u: u.sum(0) + u[-1]),
+    ]
+    if all(u.ndim == 2 and u.shape[0] == u.shape[1] for u in stacked.values()):
+        ways.append(("is summed over the wrong axis", lambda u: u.sum(1)))
+    for text, reduce in ways:
+        guess = {name: reduce(each) for name, each in stacked.items()}
+        yield Hypothesis("reduction", f"{e.the_gradient} {text}", guess)
+
+
+def wrong_axis(e: Evidence) -> Iterator[Hypothesis]:
+    """The reference along the other axis of a matrix, in its backward alone."""
+    exact = e.point.exact()
+    (name, x), *others = exact.inputs.items()
+    g, *more = exact.upstream
+    if others or more or x.ndim != 2 or g.shape != x.shape:
+        return
+    turned = replace(exact, inputs={name: x.mT}, upstream=(g.mT,)).run().gradients[name]
+    text = f"{e.the_gradient} is reduced over the wrong axis"
+    yield Hypothesis("reduction", text, {name: turned.mT})
+
+
+def diagonal(e: Evidence) -> Iterator[Hypothesis]:
+    """Only the diagonal of the Jacobian, or the upstream gradient handed on as it is."""
+    exact = e.point.exact()
+    g, y = exact.upstream[0], e.truth.outputs[0].value
+    if e.case.pointwise or not all(e.exact(name).shape == y.shape for name in e.bad):
+        return
+    text = f"{e.the_gradient} is the upstream gradient itself: the other terms are missing"
+    yield Hypothesis("missing-term", text, dict.fromkeys(e.bad, g))
+    if y.numel() > MOST_SAMPLES or len(exact.upstream) > 1:
+        return
+    diagonals = {name: torch.zeros_like(y) for name in e.bad}
+    for element in range(y.numel()):
+        one = torch.zeros_like(y)
+        one.view(-1)[element] = 1
+        column = replace(exact, upstream=(one,)).run().gradients
+        for name, found in diagonals.items():
+            found.view(-1)[element] = column[name].reshape(-1)[element]
+    text = (
+        f"{e.the_gradient} has only the diagonal of the Jacobian: what each output owes to the "
+        f"other inputs is missing"
+    )
+    yield Hypothesis("missing-term", text, {name: g * d for name, d in diagonals.items()})
+
+
+def precision(e: Evidence) -> Iterator[Hypothesis]:
+    """Your own numbers, where they carry no more digits than a coarser dtype has."""
+    for coarse in COARSER:
+        if torch.finfo(coarse).eps <= torch.finfo(e.dtype).eps:
+            continue
+        if all(_has_digits_of(e, name, coarse) for name in e.bad):
+            text = (
+                f"{e.the_gradient} has lost precision: its numbers carry only the digits of "
+                f"{name_of(coarse)}"
+            )
+            yield Hypothesis("precision", text, {name: e.mine(name) for name in e.bad})
+            return
+
+
+def _has_digits_of(e: Evidence, name: str, coarse: torch.dtype) -> bool:
+    """Whether the gradient, or gradient/upstream, is that of the coarse dtype, near the truth."""
+    mine, exact = e.mine(name), e.exact(name)
+    size = exact.abs() if e.case.pointwise else exact.abs().max()
+    coarser = torch.finfo(coarse).eps / torch.finfo(e.dtype).eps
+    spread = e.truth.gradients[name].spread
+    unit = torch.finfo(coarse).eps * size + coarser * spread
+    near = (mine - exact).abs() <= DIGITS_NEAR * unit
+    if not bool(near.all()):
+        return False
+    candidates = [mine]
+    upstream, *more = e.point.upstream
+    if not more and upstream.shape == mine.shape:
+        candidates.append(mine / upstream.double())
+    last = DIGITS_LAST * torch.finfo(e.dtype).eps
+    return any(
+        bool(((c.to(coarse).double() - c).abs() <= last * c.abs()).double().mean() > DIGITS_SHARE)
+        for c in candidates
+    )
+
+
+OF_NUMBERS_ALONE = (signs_and_places, known_factors, precision, any_factor)
+"""Those that need no reference."""

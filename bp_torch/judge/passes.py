@@ -1,0 +1,161 @@
+"""One way to run a function and to differentiate it: everything that is compared went through here.
+
+The function and its backward are foreign code. What they raise is their refusal, a `Refused`, and
+nothing else is ever caught as one: an error of the judge's own must not look like theirs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+Function = Callable[..., tuple[Tensor, ...]]
+"""From tensors to their floating-point results."""
+
+Tensors = dict[str, Tensor]
+"""By the name of an input."""
+
+
+class Refused(Exception):  # noqa: N818, it is no error of ours
+    """Foreign code raised; `error` is what."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+    @property
+    def reason(self) -> str:
+        """ "ValueError: expected a matrix", the first line that says something."""
+        lines = (line.strip() for line in str(self.error).splitlines())
+        return f"{type(self.error).__name__}: {next((line for line in lines if line), '')}"
+
+
+@contextmanager
+def foreign_code() -> Iterator[None]:
+    """Around a call of foreign code: what it raises becomes `Refused`."""
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(error) from error
+
+
+def outputs_of(function: Function, *inputs: Tensor) -> tuple[Tensor, ...]:
+    """What the function gives, or its refusal."""
+    with foreign_code():
+        return function(*inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """What a function gave: its outputs, and a gradient for each input that was wanted."""
+
+    outputs: tuple[Tensor, ...]
+    gradients: Tensors
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A function at one point, with an upstream gradient for each of its outputs.
+
+    Called with the wanted inputs alone it is the function of them, the others held, as torch's
+    transforms take it: what is raised then is not yet a `Refused`.
+    """
+
+    function: Function
+    inputs: Tensors
+    wanted: tuple[str, ...]
+    """The inputs that it is differentiated by."""
+    upstream: tuple[Tensor, ...]
+    directions: Tensors | None = None
+    """For each wanted input, where the second derivative along them is asked for."""
+
+    def __call__(self, *wanted: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(self.wanted, wanted, strict=True))
+        return self.function(*(given.get(name, t) for name, t in self.inputs.items()))
+
+    def leaves(self) -> tuple[Tensor, ...]:
+        """The wanted inputs as leaves of a new graph; strides and storage stay."""
+        return tuple(self.inputs[name].detach().requires_grad_() for name in self.wanted)
+
+    def of(self, function: Function) -> "Point":
+        """Another function at the same point."""
+        return replace(self, function=function)
+
+    def exact(self) -> "Point":
+        """The same point on the same numbers in float64."""
+        return self.changed(double)
+
+    def changed(self, change: Callable[[Tensor], Tensor], *, inputs: bool = True) -> "Point":
+        """The same with every tensor changed; the inputs too, unless they are to stay."""
+        directions = self.directions
+        return replace(
+            self,
+            inputs=each(self.inputs, change) if inputs else self.inputs,
+            upstream=tuple(map(change, self.upstream)),
+            directions=None if directions is None else each(directions, change),
+        )
+
+    def run(self) -> Pass:
+        """Outputs, and the gradient of Σ upstream · output by every wanted input; with directions
+        the gradient of Σ direction · gradient, a Hessian times a direction."""
+        leaves = self.leaves()
+        outputs = outputs_of(self, *leaves)
+        if [o.shape for o in outputs] != [g.shape for g in self.upstream]:
+            raise Refused(
+                ValueError(
+                    f"fn gives shapes {[tuple(o.shape) for o in outputs]} where the reference "
+                    f"gives {[tuple(g.shape) for g in self.upstream]}; compare functions with the "
+                    f"same results"
+                )
+            )
+        twice = self.directions is not None
+        gradients = differentiate(outputs, self.upstream, leaves, graph=twice)
+        if self.directions is not None:
+            along = [self.directions[name] for name in self.wanted]
+            gradients = differentiate(gradients, along, leaves)
+        return Pass(
+            outputs=tuple(output.detach() for output in outputs),
+            gradients={n: g.detach() for n, g in zip(self.wanted, gradients, strict=True)},
+        )
+
+
+def differentiate(
+    outputs: Sequence[Tensor],
+    upstream: Sequence[Tensor],
+    leaves: Sequence[Tensor],
+    *,
+    graph: bool = False,
+    retain: bool | None = None,
+) -> tuple[Tensor, ...]:
+    """The gradient of Σ upstream · output by every leaf; zeros where nothing depends on it.
+
+    Args:
+        graph: whether the gradients can be differentiated again.
+        retain: whether the graph may be asked again; None: as for `graph`.
+    """
+    pairs = [(o, g) for o, g in zip(outputs, upstream, strict=True) if o.requires_grad]
+    if not pairs:
+        return tuple(torch.zeros_like(leaf) for leaf in leaves)
+    with foreign_code():
+        return torch.autograd.grad(
+            [o for o, _ in pairs],
+            list(leaves),
+            [g for _, g in pairs],
+            create_graph=graph,
+            retain_graph=retain,
+            materialize_grads=True,
+        )
+
+
+def each(tensors: Tensors, change: Callable[[Tensor], Tensor]) -> Tensors:
+    """The tensors changed, under their names."""
+    return {name: change(tensor) for name, tensor in tensors.items()}
+
+
+def double(tensor: Tensor) -> Tensor:
+    """The same numbers in float64; integers stay."""
+    return tensor.double() if tensor.is_floating_point() else tensor

@@ -1,0 +1,130 @@
+"""`compare`: cases are heard, the transforms tried, and the mistake called by its name."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bp_torch.judge.cases import Case, make_case
+from bp_torch.judge.criteria import DRAWN_INPUTS
+from bp_torch.judge.distance import name_of
+from bp_torch.judge.hearing import Hearing, Record
+from bp_torch.judge.mistakes.diagnosis import diagnose
+from bp_torch.judge.progress import progress_line
+from bp_torch.judge.report import GradientMismatch, Outcome, Report, TransformRow, words
+from bp_torch.judge.transforms import try_transforms
+from bp_torch.judge.trials import Draw, Role
+from bp_torch.judge.undisturbed import undisturbed
+
+
+def compare(
+    fn: Any = None,
+    reference: Any = None,
+    *,
+    inputs: Sequence[Tensor] | Callable[[torch.Generator], Sequence[Tensor]],
+    backward: Callable[..., Any] | None = None,
+    dtypes: Sequence[torch.dtype] | None = None,
+    devices: Sequence[str | torch.device] | None = None,
+    transforms: bool = True,
+    compile: bool = True,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Hold a hand-written gradient against autograd's and against the truth.
+
+    The truth is the reference in float64 on the same quantised inputs; without a reference it is
+    differences of fn's own values. `criteria` has the rule, `trials` what is tried.
+
+    Args:
+        fn: the hand-written function or nn.Module, whose parameters then count as inputs.
+        reference: the same mathematics for autograd; None: fn's own values are the truth.
+        inputs: tensors, or a function of a seeded generator that makes them (drawn three times).
+            Those that require a gradient are differentiated; where none does, all floating ones.
+        backward: a bare formula (upstream, *inputs) → gradients, in place of fn.
+        dtypes: to be judged; None: that of the inputs.
+        devices: to be judged on; None: that of the inputs.
+        transforms: whether to look at torch's transforms as well, in the finest of the dtypes
+            (autocast in float32).
+        compile: whether torch.compile and torch.export are among them (they take seconds).
+        seed: of everything random; the global generator is left as it is.
+        progress: told what is being tried; None: a line on a terminal where it takes over 2 s.
+
+    Returns:
+        `Report`; report.ok says whether the gradient is right.
+
+    Raises:
+        TypeError, ValueError: what cannot be compared, in one line.
+        Whatever fn raises on the given inputs, with a note on the trial and the shapes.
+    """
+    record = Record()
+    table: tuple[TransformRow, ...] = ()
+    with undisturbed(), progress_line(progress) as tell:
+        drawn = [make_case(fn, reference, given, backward) for given in _drawn(inputs, seed)]
+        asked = [_in_each(case, dtypes, devices) for case in drawn]
+        for number, cases in enumerate(asked):
+            for case in cases:
+                hearing = Hearing(case, Draw(seed), record)
+                hearing.hear(_teller(tell, case), only_given=number > 0)
+        if transforms and record.ok:
+            tell("torch's transforms")
+            finest = min(asked[0], key=lambda case: torch.finfo(case.dtype).eps)
+            table = try_transforms(finest, compile=compile)
+    ok = record.ok and all(row.outcome is not Outcome.WRONG for row in table)
+    return Report(
+        ok=ok,
+        diagnosis=None if ok else diagnose(record, table),
+        rows=tuple(record.rows),
+        checks=tuple(record.checks),
+        transforms=table,
+        findings=tuple(dict.fromkeys(record.findings)),
+        not_taken=tuple(dict.fromkeys(record.refusals)),
+        not_covered=_not_covered(record, reference is not None, transforms),
+    )
+
+
+def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> Report:
+    """`compare`, for tests: raises `GradientMismatch` with the report where the gradient is wrong.
+
+    Takes what `compare` takes.
+    """
+    report = compare(fn, reference, **options)
+    if not report.ok:
+        raise GradientMismatch(report)
+    return report
+
+
+def _drawn(inputs: Any, seed: int) -> list[Sequence[Tensor]]:
+    if not callable(inputs):
+        return [inputs]
+    generator = torch.Generator().manual_seed(seed)
+    return [tuple(inputs(generator)) for _ in range(DRAWN_INPUTS)]
+
+
+def _in_each(
+    case: Case, dtypes: Sequence[torch.dtype] | None, devices: Sequence[Any] | None
+) -> list[Case]:
+    """The case in every dtype on every device that was asked for."""
+    return [
+        case.to(dtype, torch.device(device))
+        for dtype in dtypes or (case.dtype,)
+        for device in devices or (case.device,)
+    ]
+
+
+def _teller(tell: Callable[[str], None], case: Case) -> Callable[[Role], None]:
+    dtype = name_of(case.dtype)
+    return lambda role: tell(f"{dtype}, {words(role)}")
+
+
+def _not_covered(record: Record, has_reference: bool, transforms: bool) -> tuple[str, ...]:
+    left_out = []
+    if transforms and not record.ok:
+        left_out.append("torch's transforms, until the gradient itself is right")
+    devices = sorted({row.device for row in record.rows})
+    left_out.append(f"devices other than {', '.join(devices)}")
+    if has_reference and any(row.dtype == "float64" for row in record.rows):
+        left_out.append("autograd's own rounding in float64, where it is the truth")
+    if not has_reference:
+        left_out.append("value and second derivative, for want of a reference")
+    return tuple(left_out)

@@ -1,0 +1,35 @@
+"""How a function fares under torch's own transforms: a rule that is right in eager reverse mode may
+be dropped, refused or wrong elsewhere."""
+
+from dataclasses import replace
+
+from bp_torch.judge.cases import Case
+from bp_torch.judge.criteria import FEW, MOST_FOR_TRANSFORMS
+from bp_torch.judge.distance import name_of
+from bp_torch.judge.passes import each
+from bp_torch.judge.report import Outcome, TransformRow
+from bp_torch.judge.transforms.table import transform_table
+
+
+def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
+    """The table of transforms on few elements: it speaks of rules, not of numbers.
+
+    Args:
+        case: of a function whose gradient has been found right.
+        compile: also what needs a compiler: compile, its combinations, and export.
+    """
+    small = case
+    if case.pointwise:
+        small = replace(case, inputs=each(case.inputs, lambda t: t.flatten()[:FEW]))
+    elif sum(tensor.numel() for tensor in case.inputs.values()) > MOST_FOR_TRANSFORMS:
+        reason = f"more than {MOST_FOR_TRANSFORMS} elements: try fewer"
+        return (TransformRow("all", name_of(case.dtype), Outcome.REFUSED, reason),)
+    table = transform_table(small, compile=compile)
+    if all(row.outcome is not Outcome.WRONG for row in table):
+        return table
+    # Of a function that has been proven right its own gradient is as good a reference, where
+    # autograd's was found less exact: only what contradicts both is wrong.
+    alone = transform_table(replace(small, reference=None), compile=compile)
+    return tuple(
+        own if row.outcome is Outcome.WRONG else row for row, own in zip(table, alone, strict=True)
+    )

@@ -1,0 +1,42 @@
+"""The truth: the reference in float64, or differences of values where that cannot tell."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bp_torch.judge.passes import Pass
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A tensor that is known only so well."""
+
+    value: Tensor
+    """float64; NaN where it is not known."""
+    spread: Tensor
+    """float64, ≥ 0: conditioning and uncertainty, element by element."""
+
+    def widened(self, spread: Tensor) -> "Estimate":
+        """The same, trusted no further than this spread says."""
+        return Estimate(self.value, torch.maximum(self.spread, spread))
+
+
+def widen(spread: Tensor, moved: Tensor, exact: Tensor) -> None:
+    """Let `spread` hold this change as well, in place; what is not finite says nothing."""
+    torch.maximum(spread, (moved - exact).abs().nan_to_num(0.0, 0.0), out=spread)
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Outputs, and gradients by the names of the inputs."""
+
+    outputs: tuple[Estimate, ...]
+    gradients: dict[str, Estimate]
+
+    def widened(self, spread: Pass) -> "Truth":
+        """The same truth, trusted no further than this spread says."""
+        return Truth(
+            tuple(e.widened(s) for e, s in zip(self.outputs, spread.outputs, strict=True)),
+            {name: e.widened(spread.gradients[name]) for name, e in self.gradients.items()},
+        )

@@ -1,0 +1,46 @@
+"""Training on the bundled data: what looking costs, and the four ways to a gradient."""
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.benchmark import Benchmark, Options
+from benchmarks.measure import Timer, interleave, ratios
+from benchmarks.report import Report
+from bp_torch.training import loop
+from bp_torch.training.config import Config
+from bp_torch.training.gradients import GRADIENTS
+
+BLIND = ", no TensorBoard"
+
+
+def run(report: Report, options: Options) -> None:
+    """The descent alone: neither imports nor reading the data."""
+    with TemporaryDirectory() as folder:
+        default = Config(runs=Path(folder), device="cpu")
+        seen = {
+            "default": default,
+            "digits 64-30-10": replace(default, dataset="digits", layers=(30,), epochs=100),
+        }
+        configs = seen | {f"{name}{BLIND}": replace(seen[name], log_every=0) for name in seen}
+        configs |= {f"default, gradient {way}": replace(default, gradient=way) for way in GRADIENTS}
+        if options.quick:
+            configs = {name: replace(config, epochs=1) for name, config in configs.items()}
+        timers = {name: _timer(config) for name, config in configs.items()}
+        seconds = interleave(timers, options.rounds)
+    for name, values in seconds.items():
+        blind = seconds.get(f"{name}{BLIND}")
+        beside = {"times as long as without TensorBoard": ratios(values, blind)} if blind else {}
+        report.row(name, values, "s", beside)
+    report.table_of_rows()
+
+
+def _timer(config: Config) -> Timer:
+    return lambda: loop.run(config).seconds
+
+
+BENCHMARK = Benchmark(
+    about="training: what looking costs, and the four ways to a gradient",
+    takes="2 minutes",
+    run=run,
+)
