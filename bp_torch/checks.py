@@ -5,8 +5,11 @@ vmapped code. `require_finite` and `require_unit_interval` read the values; they
 enters, not in every step.
 """
 
+import os
+import sys
 from collections.abc import Iterable, Mapping
 from operator import index
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +21,14 @@ Entry = TypeVar("Entry")
 
 LARGEST_SIZE = 2**48
 """A number of features or neurons beyond it fits into no memory, and overflows torch's own sums."""
+
+
+CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much memory a container may have, of which the machine may have far more: by
+the second version of cgroups, and by the first."""
 
 
 def describe(name: str, tensor: Tensor) -> str:
@@ -58,6 +69,36 @@ def require_whole(what: str, value: Any, least: int, meaning: str = "") -> int:
             f"{what} must be a whole number of at least {least}{explained}, got {value!r}"
         )
     return number
+
+
+def require_seed(seed: Any) -> int:
+    """The seed; raises ValueError for one that torch's generators do not take."""
+    number = require_whole("seed", seed, 0, "where random numbers begin")
+    if number >= 2**64:
+        raise ValueError(f"seed must be less than 2^64, got {number}; try 0")
+    return number
+
+
+def require_memory(what: str, needed: int, device: torch.device, remedy: str) -> None:
+    """Raise ValueError where more bytes are needed than the device has at all."""
+    if needed > (present := _memory(device)):
+        raise ValueError(
+            f"{what} would take some {-(-needed // 2**30):,} GiB of memory, and there are "
+            f"{present // 2**30:,} GiB here; {remedy}"
+        )
+
+
+def _memory(device: torch.device) -> int:
+    """All the bytes that this process may have, in use or not."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    limits = [sys.maxsize]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in CONTAINER_LIMITS:
+        if limit.is_file() and (text := limit.read_text().strip()).isdigit():  # else "max"
+            limits.append(int(text))
+    return min(limits)
 
 
 def require_floating(name: str, tensor: Tensor) -> None:

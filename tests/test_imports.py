@@ -22,9 +22,12 @@ ORDER = [
     *("fused.compiled", "fused.cpu_job", "fused.cpu_kernels", "fused.inputs", "fused.cpu"),
     *("fused.cuda_kernels", "fused.cuda", "fused.backends", "fused.step", "fused.autograd"),
     *("fused.epoch", "fused", "witnesses"),
-    *("training.data", "training.gradients", "training.config", "training.evaluate"),
-    *("training.checkpoint", "training.descent", "training.monitor", "training.observer"),
-    *("training.loop", "training.terminal", "__init__", "cli", "__main__"),
+    *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
+    *("training.run_folder", "training.config", "training.score", "training.difference"),
+    *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
+    *("training.monitor", "training.observer", "training.result", "training.loop", "__init__"),
+    *("cli.status", "cli.output", "cli.options", "cli.targets", "cli.terminal"),
+    *("cli.train", "cli.compare", "cli.app", "cli", "__main__"),
 ]
 HEAVY = {
     *("matplotlib", "numba", "pyarrow", "rich", "safetensors", "scipy", "sklearn"),
@@ -44,7 +47,7 @@ def imported_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bp_torch":
             inside = (node.module or "").removeprefix("bp_torch").removeprefix(".")
-            if inside in ("", "training", "fused", "judge"):  # from bp_torch import formulas
+            if inside in ("", "training", "fused", "judge", "cli"):  # from bp_torch import formulas
                 yield from (f"{inside}.{alias.name}".lstrip(".") for alias in node.names)
             else:
                 yield inside

@@ -1,18 +1,47 @@
 """What a command line names: functions as package.module:function, inputs as shapes."""
 
 import importlib
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bp_torch import checks
 from bp_torch.dtypes import DTYPES
+from bp_torch.training.device import resolve_device
 
 SPREAD = 3.0
 """Deviation of the inputs made from a shape: wide enough to reach where a sigmoid saturates."""
+
+MISSING = object()
+
+BYTES_PER_ELEMENT = 400
+"""Of the inputs of a comparison, at the peak: what two million elements more took, measured."""
+
+
+@contextmanager
+def foreign_code(failure: str) -> Iterator[None]:
+    """Code of the user's runs inside.
+
+    What it prints goes to standard error, and what it raises becomes a ValueError in one line that
+    begins with `failure`; also where it would end the program, whose status would be its own.
+    """
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        except SystemExit as error:
+            raise ValueError(f"{failure}: it calls sys.exit({error.code!r:.60})") from error
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            where = "; ".join(getattr(error, "__notes__", []))
+            raise ValueError(
+                f"{failure}: {type(error).__name__}: {first}" + (f" ({where})" if where else "")
+            ) from error
 
 
 def find(target: str) -> Callable[..., Any]:
@@ -20,22 +49,29 @@ def find(target: str) -> Callable[..., Any]:
 
     Modules of the working directory are found as well. Raises ValueError, in one line.
     """
-    module_name, colon, path = target.partition(":")
-    if not (module_name and colon and path):
-        raise ValueError(f"expected package.module:function, as torch:sigmoid; got {target!r}")
+    module_name, _, path = target.partition(":")
+    names = [*module_name.split("."), *path.split(".")]
+    if not all(map(str.isidentifier, names)) or module_name.endswith(".py"):
+        raise ValueError(
+            f"expected package.module:function, as torch:sigmoid, or mine:f for the f of mine.py; "
+            f"got {target!r}"
+        )
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
+    with foreign_code(f"cannot import {module_name!r}"):
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ValueError(f"cannot import {module_name!r}: {error}") from None
     for name in path.split("."):
-        if not hasattr(found, name):
+        with foreign_code(f"cannot look up {target!r}"):  # an attribute may be a function's work
+            found = getattr(found, name, MISSING)
+        if found is MISSING:
             raise ValueError(f"{module_name!r} has no {path!r}; is it spelt as in the module?")
-        found = getattr(found, name)
     if isinstance(found, type) and issubclass(found, nn.Module):
-        found = found()
+        with foreign_code(
+            f"{target} must be made first, as layer = {found.__name__}(…) in mine.py, and named "
+            f"as mine:layer"
+        ):
+            found = found()
     if isinstance(found, type) and issubclass(found, torch.autograd.Function):
         found = found.apply
     if not callable(found):
@@ -44,31 +80,70 @@ def find(target: str) -> Callable[..., Any]:
     return result
 
 
+def dtypes(text: str) -> list[torch.dtype]:
+    """ "float32,bfloat16" as dtypes; raises ValueError for one that we do not know."""
+    names = _names(text)
+    for name in names:
+        if name not in DTYPES:
+            raise ValueError(f"dtype must be any of {', '.join(DTYPES)}; got {name!r}")
+    return [DTYPES[name] for name in names]
+
+
+def devices(text: str) -> list[torch.device]:
+    """ "cpu,cuda" as devices; raises ValueError for one that is not here."""
+    return [resolve_device(name) for name in _names(text)]
+
+
 def shapes(text: str) -> list[tuple[int, ...]]:
     """ "64x3,3,scalar" as [(64, 3), (3,), ()], one shape for each input; raises ValueError."""
     try:
-        return [
+        found = [
             () if one.strip() == "scalar" else tuple(int(size) for size in one.split("x"))
-            for one in text.split(",")
+            for one in text.replace("×", "x").split(",")
         ]
     except ValueError:
+        found = [(0,)]
+    if any(size < 1 for shape in found for size in shape):
         raise ValueError(
-            f"shape must be sizes joined by x, one for each input, as 64x3 or 64x3,3,scalar; "
-            f"got {text!r}"
-        ) from None
+            f"shape must be sizes of at least 1 joined by x, one for each input, as 64x3 or "
+            f"64x3,3,scalar; got {text!r}"
+        )
+    return found
 
 
-def dtypes(text: str) -> list[torch.dtype]:
-    """ "float32,bfloat16" as dtypes; raises ValueError for one that we do not know."""
-    for name in text.split(","):
-        if name not in DTYPES:
-            raise ValueError(f"dtype must be any of {', '.join(DTYPES)}; got {name!r}")
-    return [DTYPES[name] for name in text.split(",")]
-
-
-def random_inputs(sizes: list[tuple[int, ...]], seed: int) -> tuple[Tensor, ...]:
+def random_inputs(text: str, seed: int) -> tuple[Tensor, ...]:
     """Normal numbers of deviation 3 in float64, one tensor for each shape."""
+    sizes = shapes(text)
+    checks.require_memory(
+        f"a comparison of shape {text}",
+        BYTES_PER_ELEMENT * sum(map(math.prod, sizes)),
+        torch.device("cpu"),
+        "choose a smaller one",
+    )
     generator = torch.Generator().manual_seed(seed)
     return tuple(
         SPREAD * torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes
     )
+
+
+def drawn_by(target: str, seed: int) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
+    """The function that a target names, once it has been seen to make inputs of a generator.
+
+    Raises ValueError, in one line, for a function that makes something else than tensors.
+    """
+    make = find(target)
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        made = make(generator)
+        inputs = (made,) if isinstance(made, Tensor) else made
+        if not (isinstance(inputs, tuple | list) and all(isinstance(t, Tensor) for t in inputs)):
+            raise TypeError(f"expected a tensor or a tuple of tensors, got {made!r:.60}")
+        return tuple(inputs)
+
+    with foreign_code(f"{target} made no inputs"):
+        draw(torch.Generator().manual_seed(seed))
+    return draw
+
+
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))

@@ -2,16 +2,22 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import torch
+from torch import Tensor
 
+from bp_torch import checks
+from bp_torch.dtypes import NAMES
 from bp_torch.forms import Derivative
 from bp_torch.neuron import Model, Network, Neuron
+from bp_torch.training.torch_defaults import torch_defaults
 
 FORMAT = "bp_torch 1"
+MODEL = "model.safetensors"
+"""The file's name in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -23,26 +29,34 @@ class About:
     training: dict[str, Any]
 
 
+def sizes_of(module: Model) -> list[int]:
+    """The number of features, then of neurons in each layer; a lone neuron has no such number."""
+    outputs = [len(layer.bias) for layer in module.layers if layer.bias.ndim]
+    return [module.layers[0].weight.shape[-1], *outputs]
+
+
 def save(module: Model, path: Path, about: About) -> None:
     """Write the module in one piece: a crash leaves either the whole file or none."""
     from safetensors.torch import save_file
 
-    layers = module.layers
-    outputs = [len(layer.bias) for layer in layers if layer.bias.ndim]
     metadata = {
         "format": FORMAT,
         "module": type(module).__name__,
-        "sizes": json.dumps([layers[0].weight.shape[-1], *outputs]),
-        "derivative": layers[0].derivative,
+        "sizes": json.dumps(sizes_of(module)),
+        "derivative": module.layers[0].derivative,
         "feature_names": json.dumps(about.feature_names),
         "class_names": json.dumps(about.class_names),
         "training": json.dumps(about.training),
     }
     unfinished = path.with_suffix(".unfinished")
-    save_file(module.state_dict(), unfinished, metadata=metadata)
-    os.replace(unfinished, path)
+    try:
+        save_file(module.state_dict(), unfinished, metadata=metadata)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
+@torch_defaults()
 def load(path: str | os.PathLike[str]) -> Model:
     """A trained module, ready for raw features as they stood in the data.
 
@@ -54,36 +68,67 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a model of this package.
+        ValueError: the file is not a model of this package, or a damaged one.
     """
-    from safetensors import SafetensorError, safe_open
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"no model at {os.fspath(path)}; bp-torch train writes runs/NAME/model.safetensors"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{os.fspath(path)} is not a safetensors file: {error}") from None
+    metadata, weights = _read(Path(path))
     if metadata.get("format") != FORMAT:
         raise ValueError(
             f"{os.fspath(path)} is not a model of this package: its format is "
             f"{metadata.get('format')!r}, expected {FORMAT!r}"
         )
-    module = _build(metadata)
-    module.to(next(iter(weights.values())).dtype).load_state_dict(weights)
+    try:
+        module = _described_by(metadata)
+        _require_weights_of(module, weights)
+    except KeyError as error:
+        raise ValueError(f"{os.fspath(path)} is damaged: it has no {error}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{os.fspath(path)} is damaged: {error}") from None
+    module.load_state_dict(weights, assign=True)
     return module
 
 
-def _build(metadata: dict[str, str]) -> Model:
-    sizes = json.loads(metadata["sizes"])
-    # The initial weights are overwritten at once: drawing them must not disturb the caller's seed.
-    generator = torch.Generator()
-    derivative = cast(Derivative, metadata["derivative"])
-    if metadata["module"] == "Neuron":
-        (features,) = sizes
-        return Neuron(features, derivative, generator=generator)
-    return Network(sizes, derivative, generator=generator)
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; expected the model in it, {path / MODEL}")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no model at {path}; bp-torch train writes runs/NAME/model.safetensors"
+        )
+    try:
+        with safe_open(path, framework="pt") as file:
+            # Copies: what safetensors gives lies in the file still, which may change.
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, weights
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}") from None
+
+
+def _described_by(metadata: Mapping[str, str]) -> Model:
+    """The module without its weights: on the meta device nothing is drawn, and no memory taken."""
+    name, derivative = metadata["module"], cast(Derivative, metadata["derivative"])
+    try:
+        sizes = json.loads(metadata["sizes"])
+    except json.JSONDecodeError:
+        sizes = metadata["sizes"]
+    if name == "Neuron" and isinstance(sizes, list) and len(sizes) == 1:
+        return Neuron(sizes[0], derivative, device="meta")
+    if name == "Network" and isinstance(sizes, list):
+        return Network(sizes, derivative, device="meta")
+    raise ValueError(f"expected a Neuron or Network, got {name!r} of sizes {sizes!r}")
+
+
+def _require_weights_of(module: Model, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless these are the module's parameters, of one dtype that we know."""
+    expected = {name: tuple(weight.shape) for name, weight in module.state_dict().items()}
+    found = {name: tuple(weight.shape) for name, weight in weights.items()}
+    for name in expected | found:
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"expected the shape {expected.get(name)} for {name}, got {found.get(name)}"
+            )
+    dtypes = {weight.dtype for weight in weights.values()}
+    if len(dtypes) > 1 or not dtypes <= NAMES.keys():
+        names = " and ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"expected weights of one of {checks.any_of(NAMES)}, got {names}")

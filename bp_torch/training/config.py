@@ -1,82 +1,89 @@
 """What a training run is asked to do, checked before anything is read or written."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 
+from bp_torch import checks
 from bp_torch.costs import COSTS
 from bp_torch.dtypes import DTYPES
 from bp_torch.forms import FORMS, Derivative
-from bp_torch.training.data import DATASETS
-from bp_torch.training.gradients import GRADIENTS
+from bp_torch.training.data import DATASETS, DatasetName
+from bp_torch.training.device import DeviceName, resolve_device
+from bp_torch.training.gradients import GRADIENTS, GradientChoice
+from bp_torch.training.run_folder import require_folder_name, require_runs
+
+CostName = Literal["quadratic", "cross-entropy"]
+DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
+
+STEPS_PER_LOOK = 300
+"""By default. A look costs as much as 5 to 25 steps, so looking takes less than 10% of the time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """One training run. Raises ValueError, naming what was expected, for a value out of range."""
 
-    dataset: str = "breast-cancer"
+    dataset: DatasetName = "breast-cancer"
     layers: tuple[int, ...] = ()
     """Neurons in each hidden layer; none: the outputs see the features directly."""
-    cost: str = "quadratic"
-    gradient: str = "auto"
-    """A name in `GRADIENTS`; "auto": fused for one neuron, manual for a network."""
+    cost: CostName = "quadratic"
+    gradient: GradientChoice = "auto"
+    """"auto": fused for one neuron, manual for a network."""
     derivative: Derivative = "textbook"
     """The form of σ′ in the model: "textbook" or "accurate"."""
     epochs: int = 300
     batch_size: int = 32
     """Samples per step; 0: all of them."""
     learning_rate: float = 1.0
-    device: str = "auto"
-    dtype: str = "float32"
+    device: DeviceName = "auto"
+    dtype: DtypeName = "float32"
     seed: int = 0
     """Of the initial weights and the order of the samples; the held-out part does not depend on
     it, so that runs can be compared."""
     check_every: int | None = None
     """Steps between two comparisons with autograd; None: once per epoch, 0: never."""
     log_every: int | None = None
-    """Steps between two looks from TensorBoard; None: every 300, but at most once per epoch, since
-    a look reads all the data; 0: never."""
+    """Steps between two looks from TensorBoard; None: `STEPS_PER_LOOK`, but at most once per epoch,
+    since a look reads all the data; 0: never."""
     name: str | None = None
     """Of the run's folder; None: the data set's with the next free number."""
-    runs: Path = Path("runs")
+    runs: str | os.PathLike[str] = "runs"
+    """The folder that holds the runs."""
 
     def __post_init__(self) -> None:
-        _one_of("data set", self.dataset, DATASETS)
-        _one_of("cost", self.cost, COSTS)
-        _one_of("gradient", self.gradient, ("auto", *GRADIENTS))
-        _one_of("derivative", self.derivative, FORMS)
+        checks.require_one_of("data set", self.dataset, DATASETS)
+        checks.require_one_of("cost", self.cost, COSTS)
+        checks.require_one_of("gradient", self.gradient, {"auto": None, **GRADIENTS})
+        checks.require_one_of("derivative", self.derivative, FORMS)
         if self.gradient == "autograd" and self.derivative != "textbook":
             raise ValueError(
                 f"gradient autograd is torch's own derivative and has no {self.derivative!r} form; "
                 f"choose gradient manual or chain"
             )
-        _one_of("dtype", self.dtype, DTYPES)
-        for size in self.layers:
-            _at_least("layers", size, 1, "neurons in each hidden layer")
-        _at_least("epochs", self.epochs, 1, "passes over the data")
-        _at_least("batch size", self.batch_size, 0, "samples per step (0: all of them)")
-        _at_least("seed", self.seed, 0, "a seed")
-        if self.check_every is not None:
-            _at_least("check-every", self.check_every, 0, "steps between checks (0: never)")
-        if self.log_every is not None:
-            _at_least("log-every", self.log_every, 0, "steps between looks (0: never)")
-        largest = torch.finfo(DTYPES[self.dtype]).max
-        if not 0 < self.learning_rate <= largest:
-            raise ValueError(
-                f"learning rate must be a number > 0 and finite in {self.dtype} "
-                f"(≤ {largest:.4g}), got {self.learning_rate}; try 1.0"
-            )
-        if self.name is not None and (
-            self.name in ("", ".", "..") or Path(self.name).name != self.name
-        ):
-            raise ValueError(
-                f"name must be a plain folder name, got {self.name!r}; "
-                f"the folder that holds the runs is chosen with runs (--runs)"
-            )
+        checks.require_one_of("dtype", self.dtype, DTYPES)
+        self._keep("layers", _sizes(self.layers))
+        self._keep("epochs", checks.require_whole("epochs", self.epochs, 1, "passes over the data"))
+        self._keep(
+            "batch_size",
+            checks.require_whole("batch size", self.batch_size, 0, "samples per step; 0: all"),
+        )
+        self._keep("seed", checks.require_seed(self.seed))
+        self._keep("check_every", _interval("check-every", self.check_every))
+        self._keep("log_every", _interval("log-every", self.log_every))
+        self._keep("learning_rate", _learning_rate(self.learning_rate, DTYPES[self.dtype]))
+        if self.name is not None:
+            require_folder_name(self.name)
+        require_runs(self.runs)
         resolve_device(self.device)
+
+    def _keep(self, name: str, value: object) -> None:
+        """The value as Python's own number: NumPy's would not go into JSON."""
+        object.__setattr__(self, name, value)
 
     def hyperparameters(self) -> dict[str, str | int | float]:
         """What shaped the result, as TensorBoard and the checkpoint name it."""
@@ -94,27 +101,25 @@ class Config:
         }
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device that "auto", "cpu" or "cuda" stands for on this machine.
+def _sizes(layers: Any) -> tuple[int, ...]:
+    if not isinstance(layers, Iterable):
+        raise ValueError(f"layers must be sizes, as (30,) or (30, 20), got {layers!r}")
+    return tuple(
+        checks.require_whole("layers", size, 1, "neurons in each hidden layer") for size in layers
+    )
 
-    Raises ValueError for another word, and for "cuda" where there is none.
-    """
-    _one_of("device", device, ("auto", "cpu", "cuda"))
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
+
+def _interval(what: str, steps: Any) -> int | None:
+    return None if steps is None else checks.require_whole(what, steps, 0, "steps; 0: never")
+
+
+def _learning_rate(value: Any, dtype: torch.dtype) -> float:
+    # TensorBoard keeps the size of an update in float32.
+    narrowest = min(torch.finfo(dtype), torch.finfo(torch.float32), key=lambda limits: limits.max)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0 < value <= narrowest.max):
         raise ValueError(
-            "device cuda was asked for, but torch finds no CUDA device here; "
-            "use cpu or auto, or install a CUDA build of torch"
+            f"learning rate must be a number > 0 and finite in {narrowest.dtype} "
+            f"(≤ {narrowest.max:.4g}), got {value!r}; try 1.0"
         )
-    return torch.device(device)
-
-
-def _one_of(what: str, value: str, known: Iterable[str]) -> None:
-    if value not in (names := tuple(known)):
-        raise ValueError(f"{what} must be one of {', '.join(names)}; got {value!r}")
-
-
-def _at_least(what: str, value: int, least: int, meaning: str) -> None:
-    if value < least:
-        raise ValueError(f"{what} must be at least {least} ({meaning}), got {value}")
+    return float(value)

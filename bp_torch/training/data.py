@@ -1,15 +1,15 @@
-"""Real data to learn from: loaded, split, standardised."""
+"""Real data to learn from, and the part of them that is held out."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from bp_torch import checks
-from bp_torch.neuron import Model
+
+DatasetName = Literal["breast-cancer", "digits"]
 
 HELD_OUT_SHARE = 0.2
 SPLIT_SEED = 0
@@ -65,16 +65,18 @@ def _from_scikit_learn(bunch: Any) -> Dataset:
     )
 
 
-DATASETS: dict[str, tuple[str, Callable[[], Dataset]]] = {
-    "breast-cancer": ("Wisconsin breast cancer, 569 × 30, two classes", _breast_cancer),
-    "digits": ("handwritten digits, 1797 × 64, ten classes", _digits),
+class Source(NamedTuple):
+    """Where a data set comes from."""
+
+    description: str
+    read: Callable[[], Dataset]
+
+
+DATASETS: dict[DatasetName, Source] = {
+    "breast-cancer": Source("Wisconsin breast cancer, 569 × 30, two classes", _breast_cancer),
+    "digits": Source("handwritten digits, 1797 × 64, ten classes", _digits),
 }
-"""Each data set by name: what it is, and how it is read. Both come with scikit-learn."""
-
-
-def load_dataset(name: str) -> Dataset:
-    """The data set of that name in `DATASETS`."""
-    return DATASETS[name][1]()
+"""Each data set by its name; both come with scikit-learn."""
 
 
 def split(dataset: Dataset) -> Split:
@@ -94,45 +96,3 @@ def split(dataset: Dataset) -> Split:
         x_test=dataset.features[test],
         y_test=dataset.targets[test],
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Standardisation:
-    """x ↦ (x − μ)/s, with the mean μ and deviation s of each feature in the training part.
-
-    A feature that never varies has s = 1, so that it becomes 0.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    @classmethod
-    def of(cls, x: Tensor) -> "Standardisation":
-        """Measured on x, (N, D)."""
-        deviation = x.std(0, correction=0)
-        # A constant column's deviation may come out as rounding noise instead of 0.
-        constant = deviation <= torch.finfo(x.dtype).eps * x.abs().amax(0)
-        return cls(mean=x.mean(0), deviation=torch.where(constant, 1.0, deviation))
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """(x − μ)/s, shape and dtype of x."""
-        return (x - self.mean) / self.deviation
-
-    @torch.no_grad()
-    def fold_into(self, module: Model) -> Model:
-        """A copy of the module that takes raw features and gives the same outputs.
-
-            w·(x − μ)/s + b = (w/s)·x + (b − (w/s)·μ)
-
-        Computed in float64 and kept in float32 or float64: a raw feature may exceed what the
-        lower precisions can hold.
-        """
-        lowest = module.layers[0].weight.dtype
-        folded = copy.deepcopy(module).to(
-            device="cpu", dtype=torch.promote_types(lowest, torch.float32)
-        )
-        first = folded.layers[0]
-        weight = first.weight.double() / self.deviation.cpu()
-        first.bias.copy_(first.bias.double() - weight @ self.mean.cpu())
-        first.weight.copy_(weight)
-        return folded

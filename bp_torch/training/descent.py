@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bp_torch.neuron import Model
-from bp_torch.training.gradients import GRADIENTS, Gradients
+from bp_torch.training.gradients import GRADIENTS, GradientName, NamedGradients
 
 
 class DivergedError(ArithmeticError):
@@ -22,15 +22,15 @@ class DivergedError(ArithmeticError):
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """One step of the descent, its gradients known and the weights not yet moved."""
+class Update:
+    """One update of the weights: its gradients are known, and it has not been made yet."""
 
-    number: int
+    step: int
     epoch: int
     x: Tensor
     y: Tensor
     cost: float
-    gradients: Gradients
+    gradients: NamedGradients
 
 
 def descend(
@@ -39,39 +39,46 @@ def descend(
     y: Tensor,
     *,
     cost: str,
-    gradient: str,
+    gradient: GradientName,
     epochs: int,
     batch_size: int,
     learning_rate: float,
     generator: torch.Generator,
-) -> Iterator[Step]:
-    """Train `module` in place; yields each step before it is taken, to be looked at.
+) -> Iterator[Update]:
+    """Train `module` in place; yields each update before it is made, to be looked at.
 
         w ← w − ν ∂C/∂w
 
     Args:
         x, y: all training samples, in the module's dtype and on its device.
-        gradient: the way to ∂C/∂w, a name in `GRADIENTS`.
+        gradient: the way to ∂C/∂w.
         batch_size: samples per step, in a new random order every epoch; 0: all of them.
         learning_rate: ν.
         generator: on the CPU, so that the order is the same on every device.
 
     Raises:
-        DivergedError: a batch's cost is not finite; that step is not taken.
+        DivergedError: a batch's cost is not finite; that update is not made.
     """
     gradient_of = GRADIENTS[gradient]
     parameters = dict(module.named_parameters())
-    number = 0
+    step = 0
     for epoch in range(epochs):
         for x_batch, y_batch in _batches(x, y, batch_size, generator):
             value, gradients = gradient_of(module, x_batch, y_batch, cost)
             if not math.isfinite(batch_cost := value.item()):
-                raise DivergedError("the cost", number, learning_rate)
-            yield Step(number, epoch, x_batch, y_batch, batch_cost, gradients)
+                raise DivergedError("the cost", step, learning_rate)
+            yield Update(step, epoch, x_batch, y_batch, batch_cost, gradients)
             with torch.no_grad():
                 for name, parameter in parameters.items():
                     parameter.sub_(learning_rate * gradients[name])
-            number += 1
+            step += 1
+
+
+def require_finite_weights(module: Model, step: int, learning_rate: float) -> None:
+    """Raise DivergedError where the last update, which no cost has been seen of, went too far."""
+    for name, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise DivergedError(f"the parameter {name}", step, learning_rate)
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:

@@ -1,6 +1,7 @@
 """Four ways to one gradient: custom Function, torch's own, chain rule, and fused in one pass."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,8 +11,13 @@ from bp_torch.costs import COSTS
 from bp_torch.fused import cost_and_gradients
 from bp_torch.neuron import Model, Neuron
 
-Gradients = dict[str, Tensor]
-CostAndGradients = tuple[Tensor, Gradients]
+GradientName = Literal["manual", "autograd", "chain", "fused"]
+GradientChoice = Literal["auto", GradientName]
+
+NamedGradients = dict[str, Tensor]
+"""∂C/∂θ of every parameter θ, by the module's own name for it."""
+
+CostAndGradients = tuple[Tensor, NamedGradients]
 
 
 def manual(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
@@ -39,15 +45,6 @@ def fused(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
     return value, {"weight": by_weight, "bias": by_bias}
 
 
-def require_one_neuron(module: Model) -> Neuron:
-    """The module; raises ValueError for a network, which the fused step does not know."""
-    if not isinstance(module, Neuron):
-        raise ValueError(
-            "gradient fused is for one neuron, and this is a network; choose manual or chain"
-        )
-    return module
-
-
 def _differentiate(module: Model, y_hat: Tensor, y: Tensor, cost: str) -> CostAndGradients:
     value = COSTS[cost][0](y_hat, y)
     parameters = dict(module.named_parameters())
@@ -55,14 +52,30 @@ def _differentiate(module: Model, y_hat: Tensor, y: Tensor, cost: str) -> CostAn
     return value.detach(), dict(zip(parameters, gradients, strict=True))
 
 
-def default_gradient(module: Model) -> str:
-    """fused, the fastest, where the model is one neuron; otherwise manual."""
-    return "fused" if isinstance(module, Neuron) else "manual"
-
-
-GRADIENTS: dict[str, Callable[[Model, Tensor, Tensor, str], CostAndGradients]] = {
+GRADIENTS: dict[GradientName, Callable[[Model, Tensor, Tensor, str], CostAndGradients]] = {
     "manual": manual,
     "autograd": autograd,
     "chain": chain,
     "fused": fused,
 }
+
+
+def gradient_for(module: Model, name: GradientChoice) -> GradientName:
+    """The gradient's name, where "auto" stands for the fastest: fused for one neuron, else manual.
+
+    Raises ValueError for a network and "fused".
+    """
+    if name == "fused":
+        require_one_neuron(module)
+    if name == "auto":
+        return "fused" if isinstance(module, Neuron) else "manual"
+    return name
+
+
+def require_one_neuron(module: Model) -> Neuron:
+    """The module; raises ValueError for a network, which the fused step does not know."""
+    if not isinstance(module, Neuron):
+        raise ValueError(
+            "gradient fused is for one neuron, and this is a network; choose manual or chain"
+        )
+    return module

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bp_torch.chain_rule import Chain
 from bp_torch.neuron import Model
-from bp_torch.training.gradients import Gradients
+from bp_torch.training.gradients import NamedGradients
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -44,7 +44,9 @@ def chain_scalars(chain: Chain) -> dict[str, float]:
     }
 
 
-def update_scalars(module: Model, gradients: Gradients, learning_rate: float) -> dict[str, float]:
+def update_scalars(
+    module: Model, gradients: NamedGradients, learning_rate: float
+) -> dict[str, float]:
     """‖∂C/∂θ‖ over all parameters θ, and the coming update relative to them, ν‖∂C/∂θ‖/‖θ‖."""
     gradient = _norm(list(gradients.values()))
     parameters = _norm([parameter.detach() for parameter in module.parameters()])
@@ -87,7 +89,8 @@ class Monitor:
         from torch.utils.tensorboard.summary import custom_scalars, hparams
 
         # TensorBoard reads files whose name has "tfevents" in it.
-        self._file = open(directory / f"events.out.tfevents.{int(time.time())}.bp_torch", "xb")  # noqa: SIM115
+        self._path = directory / f"events.out.tfevents.{int(time.time())}.bp_torch"
+        self._file = open(self._path, "xb")  # noqa: SIM115
         self._records = RecordWriter(self._file)
         self._looks = 0
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -121,14 +124,17 @@ class Monitor:
         self._file.flush()
 
     def close(self) -> None:
-        """Mark the run as ended and close its file."""
+        """Mark the run as ended and close its file, which is removed where nothing was seen."""
         self._write_summary(self._end, 0)
         self._file.close()
+        if not self._looks:
+            self._path.unlink()
 
     def _write_histogram(self, tag: str, values: Tensor, step: int) -> None:
         from torch.utils.tensorboard.summary import histogram
 
-        self._write_summary(histogram(tag, values.float().cpu().numpy(), bins=BINS), step)
+        # In float64: bfloat16 is not known to NumPy, and a width may exceed what float32 holds.
+        self._write_summary(histogram(tag, values.double().cpu().numpy(), bins=BINS), step)
 
     def _write_summary(self, summary: "Summary", step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event

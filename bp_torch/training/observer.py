@@ -4,36 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bp_torch.chain_rule import backprop
-from bp_torch.judge.distance import ulp_distance
 from bp_torch.neuron import Model
-from bp_torch.training import gradients as ways
-from bp_torch.training.config import Config
+from bp_torch.training.config import STEPS_PER_LOOK, Config
 from bp_torch.training.data import Split
-from bp_torch.training.descent import Step, steps_per_epoch
-from bp_torch.training.evaluate import Score, accuracy, evaluate
+from bp_torch.training.descent import Update, require_finite_weights, steps_per_epoch
+from bp_torch.training.difference import Difference, difference_of
+from bp_torch.training.gradients import GRADIENTS
 from bp_torch.training.monitor import Monitor, chain_scalars, update_scalars
-
-STEPS_PER_LOOK = 300
-"""By default. A look costs as much as 5 to 25 steps, so looking takes less than 10% of the time."""
+from bp_torch.training.score import Score, accuracy, evaluate
 
 METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The largest difference between the gradient by hand and autograd's, over steps compared."""
-
-    max_ulp: float = 0.0
-    max_abs: float = 0.0
-    steps: int = 0
-
-    def __or__(self, other: "Difference") -> "Difference":
-        """The larger of both."""
-        return Difference(
-            max_ulp=max(self.max_ulp, other.max_ulp),
-            max_abs=max(self.max_abs, other.max_abs),
-            steps=self.steps + other.steps,
-        )
 
 
 @dataclass(frozen=True)
@@ -75,26 +55,28 @@ class Observer:
         """Where the descent stands."""
         return Progress(step=self.steps, steps=self._total_steps, score=self._score)
 
-    def before(self, step: Step) -> None:
-        """A step is about to be taken: compare and look, where it is time to."""
-        self.steps = step.number + 1
-        if self._check_every and step.number % self._check_every == 0:
-            self._compare(step)
-        if self._log_every and step.number % self._log_every == 0:
-            update = update_scalars(self._module, step.gradients, self._config.learning_rate)
-            self._look(step.number, update)
+    def before(self, update: Update) -> None:
+        """An update is about to be made: compare and look, where it is time to."""
+        self.steps = update.step + 1
+        if self._check_every and update.step % self._check_every == 0:
+            self._compare(update)
+        if self._log_every and update.step % self._log_every == 0:
+            # The cost may be finite still where a weight is not: σ(∞) = 1.
+            require_finite_weights(self._module, update.step, self._config.learning_rate)
+            size = update_scalars(self._module, update.gradients, self._config.learning_rate)
+            self._look(update.step, size)
 
     def after(self) -> None:
         """The descent has ended: a last look, with the weights as they will be saved."""
         if self._log_every:
             self._look(self.steps, {}, histograms=True)
 
-    def _compare(self, step: Step) -> None:
-        by_hand = step.gradients
+    def _compare(self, update: Update) -> None:
+        by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)
         if self._config.gradient == "autograd":
-            _, by_hand = ways.manual(self._module, step.x, step.y, self._config.cost)
-        _, reference = ways.autograd(self._module, step.x, step.y, self._config.cost)
-        difference = compare_gradients(by_hand, reference)
+            _, by_hand = GRADIENTS["manual"](*batch)
+        _, reference = GRADIENTS["autograd"](*batch)
+        difference = difference_of(by_hand, reference)
         self._since_look |= difference
         self.difference |= difference
 
@@ -120,13 +102,3 @@ class Observer:
             scalars["compare/max_abs"] = self._since_look.max_abs
             self._since_look = Difference()
         self._monitor.look(step, scalars, module, chain, histograms=histograms)
-
-
-def compare_gradients(actual: ways.Gradients, reference: ways.Gradients) -> Difference:
-    """The largest difference over all parameters, in ULP of the reference and absolute."""
-    pairs = [(actual[name], reference[name]) for name in reference]
-    return Difference(
-        max_ulp=max(ulp_distance(a, r).max().item() for a, r in pairs),
-        max_abs=max((a.double() - r.double()).abs().max().item() for a, r in pairs),
-        steps=1,
-    )

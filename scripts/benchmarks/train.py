@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 from benchmarks.benchmark import Benchmark, Options
 from benchmarks.measure import Timer, interleave, ratios
 from benchmarks.report import Report
+from bp_torch.training import loop
 from bp_torch.training.config import Config
 from bp_torch.training.gradients import GRADIENTS
-from bp_torch.training.loop import train
 
 BLIND = ", no TensorBoard"
 
@@ -36,7 +36,7 @@ def run(report: Report, options: Options) -> None:
 
 
 def _timer(config: Config) -> Timer:
-    return lambda: train(config).seconds
+    return lambda: loop.run(config).seconds
 
 
 BENCHMARK = Benchmark(

@@ -1,170 +1,47 @@
-import itertools
-import json
-import os
+"""What all commands have in common."""
+
 import re
-import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 import torch
+from test_imports import HEAVY
 
-import bp_torch as bp
-from bp_torch import cli
-from bp_torch.training.gradients import GRADIENTS
+import bp_torch
+from bp_torch.training import loop
 
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run the command line in this process; gives status, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bp-torch", *arguments])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as exit:
-            status = exit.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
+ROOT = Path(__file__).parents[2]
+COMMANDS = [[], ["train"], ["compare"]]
 
 
-def test_train_ends_with_a_table_and_a_run(run, tmp_path):
-    status, out, err = run("train", "--epochs", "30")
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_a_short_name(run, command):
+    assert run(*command, "-h") == run(*command, "--help")
+
+
+def help_of(run, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = run(*command, "--help")
     assert (status, err) == (0, "")
-    assert "gradient fused\n" in out
-    assert re.search(r"in 30 steps:\n  \d+ ULP, \d.\d+e-\d\d absolute\n", out)
-    assert "model        runs/breast-cancer-1/model.safetensors" in out
-    assert "--logdir runs" in out
-    assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
-    assert isinstance(bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors"), bp.Neuron)
+    return out
 
 
-@pytest.mark.parametrize("gradient", ["manual", "chain", "fused"])
-def test_train_with_the_accurate_form_says_so_and_saves_it(run, tmp_path, gradient):
-    status, out, _ = run(
-        "train", "--derivative", "accurate", "--gradient", gradient, "--epochs", "3"
-    )
-    assert status == 0
-    assert f"gradient {gradient} (accurate)" in out
-    saved = bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors")
-    assert saved.derivative == "accurate"
-
-
-def test_train_takes_every_option(run):
-    status, out, _ = run(
-        *("train", "--dataset", "digits", "--layers", "8,6", "--cost", "cross-entropy"),
-        *("--gradient", "chain", "--derivative", "accurate", "--epochs", "2"),
-        *("--batch-size", "100"),
-        *("--learning-rate", "0.5", "--device", "cpu", "--dtype", "float64", "--seed", "7"),
-        *("--check-every", "5", "--log-every", "5", "--name", "all", "--runs", "elsewhere"),
-    )
-    assert status == 0
-    assert "digits: a network of 64-8-6-10, 644 parameters, cross-entropy cost, gradient c" in out
-    assert "largest difference in 6 steps" in out
-    assert "elsewhere/all/model.safetensors" in out
-
-
-@pytest.mark.parametrize("arguments", [["--dataset"], ["--dataset", "list"]], ids=" ".join)
-def test_dataset_lists_what_there_is(run, arguments):
-    status, out, _ = run("train", *arguments)
-    assert status == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["breast-cancer", "digits"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--dataset", "iris"], "one of breast-cancer, digits; got 'iris'"),
-        (["--device", "tpu"], "one of auto, cpu, cuda; got 'tpu'"),
-        (["--learning-rate", "0"], "learning rate must be a number > 0"),
-        (["--learning-rate", "inf"], "learning rate must be a number > 0"),
-        (["--batch-size", "-1"], "batch size must be at least 0"),
-        (["--layers", "3,x"], "whole numbers separated by commas"),
-        (["--epochs", "many"], "--epochs"),
-        (["--no-such-option"], "--no-such-option"),
-        (["--runs", "taken"], "runs must be a folder, got the file taken"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_a_mistake_is_one_line_and_status_2(run, tmp_path, arguments, message):
-    (tmp_path / "taken").touch()
-    status, out, err = run("train", *arguments)
-    assert status == 2
-    assert out == ""
-    assert err.startswith("bp-torch: ")
-    assert len(err.splitlines()) == 1
-    assert message in err
-    assert not (tmp_path / "runs").exists()
-
-
-def test_an_existing_run_is_left_as_it_is(run, tmp_path):
-    assert run("train", "--epochs", "1", "--name", "mine")[0] == 0
-    model = tmp_path / "runs/mine/model.safetensors"
-    before = model.read_bytes()
-    status, _, err = run("train", "--epochs", "1", "--name", "mine")
-    assert status == 2
-    assert "choose another name" in err
-    assert model.read_bytes() == before
-
-
-def test_a_run_that_diverges_says_when_and_what_to_try(run, monkeypatch):
-    def nan_at_step_7(*arguments):
-        cost, gradients = fused(*arguments)
-        return cost * (torch.nan if next(steps) == 7 else 1), gradients
-
-    fused, steps = GRADIENTS["fused"], itertools.count()
-    monkeypatch.setitem(GRADIENTS, "fused", nan_at_step_7)
-    status, out, err = run("train", "--learning-rate", "50")
-    assert (status, out) == (1, "")
-    assert err == (
-        "bp-torch: the cost stopped being finite at step 7 and nothing was saved; "
-        "try a smaller learning rate than 50, or a wider dtype\n"
-    )
-
-
-def test_ctrl_c_ends_with_a_saved_model(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bp_torch", "train", "--epochs", "1000000", "--name", "long"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    # The event file grows past its header once training runs.
-    while not any(file.stat().st_size > 2000 for file in tmp_path.glob("runs/long/events*")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED
-    assert "interrupted after" in out
-    assert "Traceback" not in err
-    assert bp.load(tmp_path / "runs/long/model.safetensors").weight.isfinite().all()
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--help"], ["compare", "--help"]], ids=" ".join
-)
-def test_help_fits_80_columns(run, monkeypatch, arguments):
-    monkeypatch.setitem(os.environ, "COLUMNS", "80")
-    status, out, _ = run(*arguments)
-    assert status == 0
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_80_columns(run, monkeypatch, command):
+    out = help_of(run, monkeypatch, command)
     assert out.startswith("Usage: bp-torch")
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_the_example_of_help_runs(run):
-    _, out, _ = run("train", "--help")
-    example = " ".join(out[out.index("Example: ") :].split()).removeprefix("Example: bp-torch ")
-    status, _, err = run(*example.replace("--epochs 100", "--epochs 1").split())
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_example_of_help_runs(run, monkeypatch, command):
+    out = help_of(run, monkeypatch, command)
+    (example,) = re.findall(r"^  Example: bp-torch (.*)$", out, re.MULTILINE)
+    status, out, err = run(*example.replace("--epochs 100", "--epochs 1").split())
     assert (status, err) == (0, "")
+    assert out
 
 
 def test_no_command_shows_the_help(run):
@@ -173,82 +50,98 @@ def test_no_command_shows_the_help(run):
     assert "train" in out
 
 
-@pytest.fixture
-def user_module(tmp_path):
-    """A module of the user's, in the working directory."""
-    (tmp_path / "mine.py").write_text(
-        "import torch\n"
-        "class Negated(torch.autograd.Function):\n"
-        "    @staticmethod\n"
-        "    def forward(ctx, z):\n"
-        "        y = torch.sigmoid(z)\n"
-        "        ctx.save_for_backward(y)\n"
-        "        return y\n"
-        "    @staticmethod\n"
-        "    def backward(ctx, g):\n"
-        "        y, = ctx.saved_tensors\n"
-        "        return -g * y * (1 - y)\n"
-        "def make_inputs(generator):\n"
-        "    return (torch.randn(5, 2, generator=generator),)\n"
-        "def broken(z):\n"
-        "    raise RuntimeError('no such kernel')\n"
-    )
-    yield "mine"
-    sys.modules.pop("mine", None)
-    sys.path[:] = [entry for entry in sys.path if entry != str(tmp_path)]
-
-
-def test_compare_says_right_with_status_0(run):
-    status, out, err = run(
-        *("compare", "torch:sigmoid", "--reference", "torch:sigmoid", "--no-compile"),
-    )
+def test_the_version_is_the_packages_and_torchs(run):
+    status, out, err = run("--version")
     assert (status, err) == (0, "")
-    assert out.startswith("right: ")
-    assert "in float32 autograd itself loses the derivative" in " ".join(out.split())
+    assert out.startswith(f"bp-torch {bp_torch.__version__} (torch {torch.__version__}, Python 3.")
 
 
-def test_compare_names_a_mistake_with_status_1(run, user_module, tmp_path):
-    status, out, err = run(
-        *("compare", "mine:Negated", "--reference", "torch:sigmoid", "--no-compile"),
-        *("--dtype", "float32", "--inputs", "mine:make_inputs", "--json", "report.json"),
-    )
-    assert (status, err) == (1, "")
-    assert out.startswith("wrong: the gradient of input has the wrong sign")
-    assert max(map(len, out.splitlines())) <= 80
-    content = json.loads((tmp_path / "report.json").read_text())
-    assert content["diagnosis"]["mistake"] == "sign"
-
-
-def test_compare_without_a_target_proves_the_packages_own(run):
-    status, out, _ = run("compare", "--no-compile")
-    assert status == 0
-    sigmoids = ["sigmoid, textbook", "sigmoid, accurate"]
-    subjects = [*sigmoids, "neuron", "network", "quadratic cost", "cross-entropy cost"]
-    lines = out.splitlines()[2:]
-    assert [line[:20].strip() for line in lines] == subjects
-    assert all(line.endswith("right") for line in lines)
-    for line in lines:  # the four witnesses agree with 50 digits, each as well as it can
-        by_chain, by_function, by_autograd, by_differences = map(float, line[20:68].split())
-        assert max(by_chain, by_function, by_autograd) < 50
-        assert by_differences < 1e8
+@pytest.mark.parametrize("arguments", [["tarin"], ["train", "extra"], ["--no-such-option"]])
+def test_a_slip_of_the_pen_is_one_line(run, tmp_path, arguments):
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("bp-torch: ")
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    "arguments",
     [
-        (["torch.sigmoid"], "expected package.module:function"),
-        (["nowhere:f"], "cannot import 'nowhere'"),
-        (["torch:nothing"], "'torch' has no 'nothing'"),
-        (["torch:pi"], "must be callable, got float"),
-        (["torch:sigmoid", "--shape", "3xy"], "sizes joined by x"),
-        (["torch:sigmoid", "--dtype", "int8"], "any of float64, float32, bfloat16, float16"),
-        (["torch:sigmoid", "--device", "tpu"], "one of auto, cpu, cuda"),
-        (["mine:broken"], "could not be tried: RuntimeError: no such kernel (raised in"),
+        ["train", "--dataset", "\x1b[31mred\x1b[0m\n"],
+        ["train", "--name", "\x1b[31mred"],
+        ["train", "--layers", "3\r4"],
+        ["train", "--runs", "a\x9bb"],
+        ["train", "two\nlines\x07"],
+        ["\x1b[31mtrain"],
+        ["compare", "torch:\x1b[31m"],
+        ["compare", "torch:sigmoid", "--shape", "3\x1b[31m"],
+        ["compare", "torch:sigmoid", "--json", "\x1b[31m/report.json"],
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=repr,
 )
-def test_what_cannot_be_tried_is_one_line_and_status_2(run, user_module, arguments, message):
-    status, out, err = run("compare", *arguments)
+def test_a_message_does_not_command_the_terminal(run, tmp_path, arguments):
+    status, out, err = run(*arguments)
     assert (status, out) == (2, "")
-    assert len(err.splitlines()) == 1
-    assert message in err
+    assert err.removesuffix("\n").isprintable()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes"
+        ),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_is_one_line(run, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(loop, "build", fail)
+    status, out, err = run("train")
+    assert (status, out) == (2, "")
+    assert err == f"bp-torch: out of memory: {error}".rstrip(": ") + "\n"
+
+
+def test_a_mistake_of_ours_is_not_called_the_users(run, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(loop, "build", fail)
+    with pytest.raises(RuntimeError, match="a mistake of ours"):
+        run("train")
+
+
+def test_what_runs_at_every_tab_loads_nothing_heavy_but_typer(start):
+    code = (
+        "import torch, sys; old = set(sys.modules); "
+        "import bp_torch.cli; print(*set(sys.modules) - old)"
+    )
+    out, _ = start(code=code).communicate(timeout=60)
+    assert {name.split(".")[0] for name in out.split()} & HEAVY == {"typer"}
+
+
+def test_the_shell_completes_commands_and_names(tmp_path):
+    """As bash does it: the script is evaluated, and its function called with the words so far."""
+    command = tmp_path / "bin/bp-torch"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bp_torch "$@"\n')
+    command.chmod(0o755)
+    script = """\
+        eval "$(bp-torch --show-completion bash)"
+        complete -p bp-torch >&2
+        for words in "bp-torch tr" "bp-torch train --gradient f"; do
+            COMP_WORDS=($words); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); COMPREPLY=()
+            _bp_torch_completion bp-torch
+            echo "${COMPREPLY[@]}"
+        done
+    """
+    environment = {"PATH": f"{command.parent}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    bash = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True)
+    assert bash.stdout.splitlines() == ["train", "fused"]
+    assert "_bp_torch_completion bp-torch" in bash.stderr

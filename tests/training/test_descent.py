@@ -26,11 +26,11 @@ def problem(samples=10):
 def test_a_step_is_w_minus_learning_rate_times_gradient(gradient):
     neuron, x, y = problem()
     before = {name: tensor.clone() for name, tensor in neuron.state_dict().items()}
-    (step,) = run(neuron, x, y, gradient=gradient)
+    (update,) = run(neuron, x, y, gradient=gradient)
     expected = bp.backprop(neuron, x, y).gradients  # at the new weights: must differ
     for name, tensor in neuron.state_dict().items():
-        torch.testing.assert_close(tensor, before[name] - 0.5 * step.gradients[name])
-        assert not torch.allclose(expected[name], step.gradients[name])
+        torch.testing.assert_close(tensor, before[name] - 0.5 * update.gradients[name])
+        assert not torch.allclose(expected[name], update.gradients[name])
 
 
 def test_manual_and_autograd_walk_the_same_path_to_the_bit():
@@ -46,10 +46,10 @@ def test_manual_and_autograd_walk_the_same_path_to_the_bit():
 @pytest.mark.parametrize("batch_size", [0, 1, 3, 10, 99])
 def test_every_sample_is_seen_once_per_epoch(batch_size):
     neuron, x, y = problem()
-    steps = run(neuron, x, y, epochs=2, batch_size=batch_size)
-    assert len(steps) == 2 * steps_per_epoch(len(x), batch_size)
+    updates = run(neuron, x, y, epochs=2, batch_size=batch_size)
+    assert len(updates) == 2 * steps_per_epoch(len(x), batch_size)
     for epoch in (0, 1):
-        seen = torch.cat([step.y for step in steps if step.epoch == epoch])
+        seen = torch.cat([update.y for update in updates if update.epoch == epoch])
         assert torch.equal(seen.sort().values, y.sort().values)
 
 
@@ -58,8 +58,8 @@ def test_the_order_is_new_each_epoch_and_reproducible():
     for _ in range(2):
         neuron, x, y = problem()
         y = torch.linspace(0, 1, 10)
-        steps = run(neuron, x, y, epochs=2, batch_size=1)
-        orders.append(torch.cat([step.y for step in steps]))
+        updates = run(neuron, x, y, epochs=2, batch_size=1)
+        orders.append(torch.cat([update.y for update in updates]))
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0][:10], orders[0][10:])
 

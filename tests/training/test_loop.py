@@ -1,6 +1,9 @@
+import itertools
+
 import pytest
 import torch
 from devices import needs_cuda
+from event_files import read
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -12,12 +15,13 @@ from bp_torch.dtypes import DTYPES
 from bp_torch.training import data, loop
 from bp_torch.training.config import Config
 from bp_torch.training.descent import DivergedError
-from bp_torch.training.evaluate import accuracy
 from bp_torch.training.gradients import GRADIENTS
+from bp_torch.training.score import accuracy
+from bp_torch.training.standardisation import Standardisation
 
 
 def train(tmp_path, **options):
-    return loop.train(Config(runs=tmp_path, **options))
+    return loop.run(Config(runs=tmp_path, **options))
 
 
 def files(directory):
@@ -28,7 +32,7 @@ def test_the_default_run_learns_as_well_as_logistic_regression(tmp_path):
     result = train(tmp_path)
     assert result.test.accuracy >= 0.97
 
-    split = data.split(data.load_dataset("breast-cancer"))
+    split = data.split(data.DATASETS["breast-cancer"].read())
     peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
     peer.fit(split.x_train.numpy(), split.y_train.numpy())
     peers_right = (peer.predict(split.x_test.numpy()) == split.y_test.numpy()).sum()
@@ -57,12 +61,15 @@ def test_the_chain_rule_by_hand_reaches_the_same_weights(tmp_path):
     torch.testing.assert_close(manual.weight, chain.weight, rtol=1e-9, atol=0)
 
 
-def test_a_wrong_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
+@pytest.mark.parametrize("gradient", ["manual", "autograd"])
+def test_a_wrong_gradient_shows_in_the_comparison(tmp_path, monkeypatch, gradient):
+    """Where autograd's own gradient is used, the one by hand is compared with it all the same."""
+
     def without_one_factor(ctx, upstream):
         return upstream * ctx.saved_tensors[0]
 
     monkeypatch.setattr(SigmoidFunction, "backward", staticmethod(without_one_factor))
-    result = train(tmp_path, gradient="manual", epochs=1)
+    result = train(tmp_path, gradient=gradient, epochs=1)
     assert result.difference.max_ulp > 1e6
 
 
@@ -81,7 +88,7 @@ def test_a_network_has_manual_for_its_default_and_refuses_fused(tmp_path):
     assert train(tmp_path, layers=(3,), epochs=1).config.gradient == "manual"
     with pytest.raises(ValueError, match="gradient fused is for one neuron"):
         train(tmp_path, layers=(3,), epochs=1, gradient="fused", name="refused")
-    assert not (tmp_path / "runs/refused").exists()
+    assert [run.name for run in tmp_path.iterdir()] == ["breast-cancer-1"]
 
 
 def test_a_wrong_fused_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
@@ -119,7 +126,7 @@ def test_a_hidden_layer_in_front_of_one_output(tmp_path):
 @pytest.mark.parametrize("name", data.DATASETS)
 def test_the_saved_model_takes_raw_features(tmp_path, name):
     result = train(tmp_path, dataset=name, epochs=20)
-    split = data.split(data.load_dataset(name))
+    split = data.split(data.DATASETS[name].read())
     y_hat = bp.load(result.model)(split.x_test.float())
     assert accuracy(y_hat, split.y_test) == pytest.approx(result.test.accuracy, abs=1e-9)
 
@@ -156,7 +163,7 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path):
         if progress.step == 100:
             raise KeyboardInterrupt
 
-    result = loop.train(Config(runs=tmp_path), watch=press_at_100)
+    result = loop.run(Config(runs=tmp_path), watch=press_at_100)
     assert result.interrupted
     assert result.steps == 100
     assert files(result.directory) == ["events", "model"]
@@ -165,16 +172,16 @@ def test_ctrl_c_saves_what_was_learnt(tmp_path):
 
 
 def test_a_run_that_diverges_saves_no_model(tmp_path, monkeypatch):
-    def half_infinite(raw, standardise, module):
-        split = prepare(raw, standardise, module)
+    def half_infinite(standardise, raw, module):
+        split = prepare(standardise, raw, module)
         split.x_train[100:] *= 1e38
         return split
 
-    prepare = loop._prepare
-    monkeypatch.setattr(loop, "_prepare", half_infinite)
+    prepare = Standardisation.prepare
+    monkeypatch.setattr(Standardisation, "prepare", half_infinite)
     with pytest.raises(DivergedError, match=r"stopped being finite at step \d+ and nothing was"):
         train(tmp_path, learning_rate=1e30, log_every=0)
-    assert files(tmp_path / "breast-cancer-1") == []
+    assert list(tmp_path.iterdir()) == []  # there is nothing to look at
 
 
 def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path, monkeypatch):
@@ -189,6 +196,95 @@ def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path, monkeypa
     with pytest.raises(DivergedError, match="the parameter weight stopped being finite at step 1"):
         train(tmp_path, batch_size=0, epochs=1)
     assert files(tmp_path / "breast-cancer-1") == ["events"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 7])
+def test_weights_that_overflow_are_seen_before_they_are_looked_at(tmp_path, monkeypatch, step):
+    """σ(∞) = 1, so that the cost may stay finite where a weight is not."""
+
+    def overflowing(module, x, y, cost):
+        value, gradients = by_hand(module, x, y, cost)
+        if next(numbers) == step:
+            module.bias.data.fill_(torch.inf)
+        return torch.zeros_like(value), gradients
+
+    by_hand, numbers = GRADIENTS["fused"], itertools.count()
+    monkeypatch.setitem(GRADIENTS, "fused", overflowing)
+    with pytest.raises(DivergedError, match=f"the parameter bias .* at step {step}"):
+        train(tmp_path, log_every=1)
+
+
+@pytest.fixture
+def nan_at_step(monkeypatch):
+    """Make the cost NaN there."""
+
+    def patch(step):
+        def diverging(*arguments):
+            cost, gradients = by_hand(*arguments)
+            return cost * (torch.nan if next(steps) == step else 1), gradients
+
+        steps = itertools.count()
+        monkeypatch.setitem(GRADIENTS, "fused", diverging)
+
+    by_hand = GRADIENTS["fused"]
+    yield patch
+    monkeypatch.undo()
+
+
+def test_a_run_that_diverged_leaves_its_chart_until_the_next_of_its_name(tmp_path, nan_at_step):
+    nan_at_step(7)
+    with pytest.raises(DivergedError):
+        train(tmp_path, name="mine")
+    assert files(tmp_path / "mine") == ["events"]
+    nan_at_step(None)
+    result = train(tmp_path, name="mine", epochs=1)
+    assert files(result.directory) == ["events", "model"]
+    steps = {scalar.step for scalar in read(result.directory).Scalars("cost/train")}
+    assert steps == {0, result.steps}
+
+
+def test_a_run_that_diverges_before_it_was_looked_at_leaves_nothing(tmp_path, nan_at_step):
+    nan_at_step(0)
+    with pytest.raises(DivergedError, match="at step 0"):
+        train(tmp_path, name="mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_is_not_given_twice_while_its_chart_is_there(tmp_path, nan_at_step):
+    nan_at_step(7)
+    with pytest.raises(DivergedError):
+        train(tmp_path)
+    nan_at_step(None)
+    assert train(tmp_path, epochs=1).directory.name == "breast-cancer-2"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("no such kernel"), MemoryError(), OSError(28, "full")], ids=repr
+)
+def test_a_run_that_ends_with_an_error_leaves_its_name_free(tmp_path, monkeypatch, error):
+    def failing(*_):
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "save", failing)
+        with pytest.raises(type(error)):
+            train(tmp_path, name="mine", epochs=1)
+    assert files(tmp_path / "mine") == ["events"]
+    result = train(tmp_path, name="mine", epochs=1)
+    assert files(result.directory) == ["events", "model"]
+
+
+def test_data_that_cannot_be_learnt_from_leave_nothing(tmp_path, monkeypatch):
+    def with_a_hole():
+        dataset = source.read()
+        dataset.features[3, 2] = torch.nan
+        return data.Dataset(**vars(dataset))
+
+    source = data.DATASETS["breast-cancer"]
+    monkeypatch.setitem(data.DATASETS, "breast-cancer", data.Source("with a hole", with_a_hole))
+    with pytest.raises(ValueError, match=r"features must be finite, got nan at index \(3, 2\)"):
+        train(tmp_path / "runs", name="mine")
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_cuda

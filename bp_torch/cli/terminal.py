@@ -1,17 +1,18 @@
 """What a training run shows in the terminal: a progress bar, and a table at the end."""
 
 import os
+import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
+from rich import progress as bar
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bp_torch.training import observer
-from bp_torch.training.loop import Result
+from bp_torch.training.observer import Progress
+from bp_torch.training.result import Result
 
 REFRESH_SECONDS = 0.1
 
@@ -24,12 +25,12 @@ class ProgressBar:
 
     def __init__(self) -> None:
         # Drawn from `show` alone: a thread of its own would contend with training.
-        self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[score]}"),
-            TimeRemainingColumn(),
+        self._progress = bar.Progress(
+            bar.TextColumn("training"),
+            bar.BarColumn(),
+            bar.TaskProgressColumn(),
+            bar.TextColumn("{task.fields[score]}"),
+            bar.TimeRemainingColumn(),
             console=Console(stderr=True),
             auto_refresh=False,
             transient=True,
@@ -46,7 +47,7 @@ class ProgressBar:
         if self._progress.live.is_started:
             self._progress.stop()
 
-    def show(self, progress: observer.Progress) -> None:
+    def show(self, progress: Progress) -> None:
         """Draw the state of the run, at most ten times a second."""
         if not self._progress.live.is_started or time.monotonic() < self._next_refresh:
             return
@@ -77,7 +78,8 @@ def print_result(result: Result) -> None:
     Console(width=80, highlight=False).print(table)
     print(_comparison(result))
     print(f"model        {result.model}")
-    print(f"TensorBoard  {_tensorboard()} --logdir {config.runs}")
+    if config.log_every != 0:
+        print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
 
 
 def _comparison(result: Result) -> str:

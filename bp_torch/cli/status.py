@@ -1,0 +1,5 @@
+"""The status that a command ends with, by what it means."""
+
+DIVERGED = WRONG = 1
+BAD_INPUT = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -1,0 +1,182 @@
+import itertools
+import re
+import signal
+import time
+
+import pytest
+import torch
+
+import bp_torch as bp
+from bp_torch.cli.status import INTERRUPTED
+from bp_torch.training.gradients import GRADIENTS
+
+
+def test_train_ends_with_a_table_and_a_run(run, tmp_path):
+    status, out, err = run("train", "--epochs", "30")
+    assert (status, err) == (0, "")
+    assert "gradient fused\n" in out
+    assert re.search(r"in 30 steps:\n  \d+ ULP, \d.\d+e-\d\d absolute\n", out)
+    assert "model        runs/breast-cancer-1/model.safetensors" in out
+    assert "--logdir runs" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
+    assert isinstance(bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors"), bp.Neuron)
+
+
+@pytest.mark.parametrize("gradient", ["manual", "chain", "fused"])
+def test_train_with_the_accurate_form_says_so_and_saves_it(run, tmp_path, gradient):
+    status, out, _ = run(
+        "train", "--derivative", "accurate", "--gradient", gradient, "--epochs", "3"
+    )
+    assert status == 0
+    assert f"gradient {gradient} (accurate)" in out
+    saved = bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors")
+    assert saved.derivative == "accurate"
+
+
+def test_train_takes_every_option(run):
+    status, out, _ = run(
+        *("train", "--dataset", "digits", "--layers", "8,6", "--cost", "cross-entropy"),
+        *("--gradient", "chain", "--derivative", "accurate", "--epochs", "2"),
+        *("--batch-size", "100"),
+        *("--learning-rate", "0.5", "--device", "cpu", "--dtype", "float64", "--seed", "7"),
+        *("--check-every", "5", "--log-every", "5", "--name", "all", "--runs", "elsewhere"),
+    )
+    assert status == 0
+    assert "digits: a network of 64-8-6-10, 644 parameters, cross-entropy cost, gradient c" in out
+    assert "largest difference in 6 steps" in out
+    assert "elsewhere/all/model.safetensors" in out
+
+
+@pytest.mark.parametrize("arguments", [["--dataset"], ["--dataset", "list"]], ids=" ".join)
+def test_dataset_lists_what_there_is(run, arguments):
+    status, out, _ = run("train", *arguments)
+    assert status == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["breast-cancer", "digits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "iris"], "one of breast-cancer, digits; got 'iris'"),
+        (["--cost", "hinge"], "one of quadratic, cross-entropy; got 'hinge'"),
+        (["--device", "tpu"], "one of auto, cpu, cuda; got 'tpu'"),
+        (["--learning-rate", "0"], "learning rate must be a number > 0"),
+        (["--learning-rate", "inf"], "learning rate must be a number > 0"),
+        (["--learning-rate", "1e300", "--dtype", "float64"], "finite in float32 (≤ 3.403e+38)"),
+        (["--batch-size", "-1"], "batch size must be a whole number of at least 0"),
+        (["--layers", "3,x"], "whole numbers separated by commas"),
+        (["--layers", "-3"], "layers must be a whole number of at least 1"),
+        (["--layers", "3,"], "whole numbers separated by commas"),
+        (["--layers", "1000000000000"], "with 32,000,000,000,001 parameters, would take some"),
+        (["--layers", "100000,100000"], "with 10,003,300,001 parameters, would take some 604 GiB"),
+        (["--layers", "1" + 400 * "0"], "GiB here; choose fewer or smaller layers"),
+        (["--layers", "3", "--gradient", "fused"], "gradient fused is for one neuron"),
+        (["--epochs", "many"], "'--epochs': expected a whole number, got 'many'"),
+        (["--epochs", "1e3"], "'--epochs': expected a whole number, got '1e3'"),
+        (["--batch-size", "32.0"], "'--batch-size': expected a whole number, got '32.0'"),
+        (["--log-every", ""], "'--log-every': expected a whole number, got ''"),
+        (["--learning-rate", "0,5"], "'--learning-rate': expected a number, got '0,5'"),
+        (["--seed", 5000 * "9"], "'--seed': expected a whole number, got '999"),
+        (["--epochs", "0"], "epochs must be a whole number of at least 1"),
+        (["--seed", "-1"], "seed must be a whole number of at least 0"),
+        (["--seed", "18446744073709551616"], "seed must be less than 2^64"),
+        (["--name", "a/b"], "name must be a plain folder name, got 'a/b'"),
+        (["--name", ""], "name must be a plain folder name, got ''"),
+        (["--name", "\x1b[31mred"], r"control characters, got '\x1b[31mred'"),
+        (["--name", "two\nlines"], r"control characters, got 'two\nlines'"),
+        (["--name", 300 * "a"], "name must be at most 255 bytes long, got 300"),
+        (["--runs", ""], "runs must be the path of a folder"),
+        (["--runs", "a\x1b[31m"], r"control characters, got 'a\x1b[31m'"),
+        (["--runs", "taken"], "runs must be a folder, got the file taken"),
+        (["--runs", "taken/below"], "taken"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_and_status_2(run, tmp_path, arguments, message):
+    (tmp_path / "taken").touch()
+    status, out, err = run("train", *arguments)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("bp-torch: ")
+    assert len(err.splitlines()) == 1
+    assert message in err
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("name", ["größer σ′", "-x", "a b", "a'b", "$HOME"])
+def test_a_name_may_be_unusual(run, name):
+    status, out, err = run("train", "--epochs", "1", "--name", name, "--runs", "my runs")
+    assert (status, err) == (0, "")
+    assert f"model        my runs/{name}/model.safetensors" in out
+    assert "--logdir 'my runs'" in out  # as a shell takes it for one word
+
+
+def test_a_run_that_tensorboard_does_not_see_is_not_sent_there(run):
+    _, out, _ = run("train", "--epochs", "1", "--log-every", "0")
+    assert "TensorBoard" not in out
+
+
+def test_an_existing_run_is_left_as_it_is(run, tmp_path):
+    assert run("train", "--epochs", "1", "--name", "mine")[0] == 0
+    model = tmp_path / "runs/mine/model.safetensors"
+    before = model.read_bytes()
+    status, _, err = run("train", "--epochs", "1", "--name", "mine")
+    assert status == 2
+    assert "choose another name" in err
+    assert model.read_bytes() == before
+
+
+def test_a_run_that_diverges_says_when_and_what_to_try(run, monkeypatch):
+    def nan_at_step_7(*arguments):
+        cost, gradients = fused(*arguments)
+        return cost * (torch.nan if next(steps) == 7 else 1), gradients
+
+    fused, steps = GRADIENTS["fused"], itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setitem(GRADIENTS, "fused", nan_at_step_7)
+        status, out, err = run("train", "--learning-rate", "50", "--name", "mine")
+    assert (status, out) == (1, "")
+    assert err == (
+        "bp-torch: the cost stopped being finite at step 7 and nothing was saved; "
+        "try a smaller learning rate than 50, or a wider dtype\n"
+    )
+    assert run("train", "--epochs", "1", "--name", "mine")[0] == 0  # the same again, but for that
+
+
+def wait_until_it_trains(process, folder):
+    deadline = time.monotonic() + 60
+    # The event file grows past its header once training runs.
+    while not any(file.stat().st_size > 2000 for file in folder.glob("events*")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+LONG = ["train", "--epochs", "1000000", "--name", "long"]
+
+
+def test_ctrl_c_ends_with_a_saved_model(start, tmp_path):
+    process = start(*LONG)
+    wait_until_it_trains(process, tmp_path / "runs/long")
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert "interrupted after" in out
+    assert "Traceback" not in err
+    assert bp.load(tmp_path / "runs/long/model.safetensors").weight.isfinite().all()
+
+
+def test_two_processes_that_want_one_name(start, run, tmp_path):
+    """The second is told, the first goes on; and when it is killed its name is free."""
+    first = start(*LONG)
+    wait_until_it_trains(first, tmp_path / "runs/long")
+    status, out, err = run(*LONG)
+    assert (status, out) == (2, "")
+    assert err.startswith("bp-torch: a run named 'long' is going on at runs/long; choose another")
+    assert first.poll() is None
+    first.kill()
+    first.wait()
+    status, out, err = run("train", "--epochs", "1", "--name", "long")
+    assert (status, err) == (0, "")
+    assert sum("tfevents" in path.name for path in (tmp_path / "runs/long").iterdir()) == 1
