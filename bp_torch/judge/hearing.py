@@ -215,8 +215,7 @@ def _its_own_error(case: Case) -> Iterator[None]:
         error = refusal.error
     if error is not None:  # outside the handler, so that it keeps a cause of its own
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in case.inputs.values())
-        if hasattr(error, "add_note"):  # Python 3.11
-            error.add_note(
-                f"raised in the trial '{words(Role.AS_GIVEN)}', inputs of shape {shapes}"
-            )
+        note = f"raised in the trial '{words(Role.AS_GIVEN)}', inputs of shape {shapes}"
+        # As add_note does, which Python 3.10 lacks.
+        setattr(error, "__notes__", [*getattr(error, "__notes__", []), note])  # noqa: B010
         raise error
