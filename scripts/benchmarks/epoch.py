@@ -39,7 +39,7 @@ def run(report: Report, options: Options) -> None:
 
 BENCHMARK = Benchmark(
     about="an epoch of mini-batches in one call, against loops of others",
-    takes="2 minutes for each 256 MiB of x",
+    takes="a minute for each 256 MiB of x",
     run=run,
     on_cuda=True,
 )

@@ -112,7 +112,7 @@ def draw(sweeps: Mapping[str, tuple[Mapping[int, float], float]], path: Path) ->
 
 BENCHMARK = Benchmark(
     about="a fused step against N, D and threads; --figure draws it",
-    takes="10 seconds for each 256 MiB of x",
+    takes="5 seconds for each 256 MiB of x",
     run=run,
     on_cuda=True,
     draws=True,

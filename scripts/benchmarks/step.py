@@ -74,7 +74,7 @@ def _against_one_thread(report: Report, options: Options, data: Data) -> dict[st
 
 BENCHMARK = Benchmark(
     about="a fused step on much data, against one pass over it and against peers",
-    takes="2 minutes for each 256 MiB of x",
+    takes="a minute for each 256 MiB of x",
     run=run,
     on_cuda=True,
 )

@@ -41,6 +41,6 @@ def _timer(config: Config) -> Timer:
 
 BENCHMARK = Benchmark(
     about="training: what looking costs, and the four ways to a gradient",
-    takes="2 minutes",
+    takes="a minute",
     run=run,
 )
