@@ -16,7 +16,7 @@ from bp_torch.judge.judgement import Judgement, judge
 from bp_torch.judge.passes import Pass, Point, Refused
 from bp_torch.judge.report import Check, Property, Refusal, Row, words
 from bp_torch.judge.trials import Draw, Role, Trial, trials
-from bp_torch.judge.truth import Estimate, Truth, differences, reference, rounding
+from bp_torch.judge.truth import Estimate, Truth, differences, kinks, reference, rounding
 
 
 @dataclass
@@ -96,9 +96,9 @@ class Hearing:
         if role is Role.AS_GIVEN and point.directions is None:
             self._examine_the_reference(point)
         sides = (self.case, role, point, yours, peer)
-        rows, evidence = _judged(*sides, self._truth(point, criteria.DRAWS))
+        rows, evidence = _judged(*sides, self._truth(point, yours, criteria.DRAWS))
         if not all(row.ok for row in rows):
-            rows, evidence = _judged(*sides, self._truth_before_conviction(point))
+            rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours))
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
         if evidence.bad:
@@ -108,7 +108,8 @@ class Hearing:
         """Where its gradient is not the derivative of its value, the value is trusted alone."""
         if self.trusted is None:
             return
-        off = differences.disagreement(point, point.exact().run().gradients, self.draw)
+        exact = point.exact()
+        off = differences.disagreement(exact, exact.run().gradients, self.draw)
         if off > criteria.REFERENCE_DISAGREES:
             self.trusted = None
             self.record.findings.append(
@@ -116,26 +117,28 @@ class Hearing:
                 f"{off:.2g} of the sum of terms); differences of the value are the truth"
             )
 
-    def _truth(self, point: Point, draws: int) -> Truth:
+    def _truth(self, point: Point, yours: Pass, draws: int) -> Truth:
         dtype, draw = self.case.dtype, self.draw
         if self.trusted is not None:
-            return reference.find_truth(point, dtype, draw, draws=draws)
+            return reference.find_truth(point.exact(), dtype, draw, draws=draws)
         pointwise = self.case.pointwise
-        return differences.find_truth(point, dtype, draw, draws=draws, pointwise=pointwise)
+        truth = differences.find_truth(point.exact(), dtype, draw, draws=draws, pointwise=pointwise)
+        return differences.where_values_are_finite(truth, yours, pointwise=pointwise)
 
-    def _truth_before_conviction(self, point: Point) -> Truth:
-        truth = self._truth(point, criteria.DRAWS_BEFORE_CONVICTION)
+    def _truth_before_conviction(self, point: Point, yours: Pass) -> Truth:
+        truth = self._truth(point, yours, criteria.DRAWS_BEFORE_CONVICTION)
         if self.trusted is not None and self.case.pointwise and point.directions is None:
-            better = differences.corrected(truth, point)
+            better = differences.corrected(truth, point.exact())
             self.record.findings += corrections(truth, better)
             truth = better
         for function in filter(None, (self.case.fn, self.case.reference)):
-            run = point.of(function).exact().run
+            exact = point.of(function).exact()
             try:
-                moved = rounding.spread(run, self.case.dtype, self.draw, criteria.ROUNDED_DRAWS)
+                truth = truth.widened(rounding.spread(exact.run, self.case.dtype, self.draw))
+                if not self.case.pointwise:  # there the slopes to both sides have told
+                    truth = truth.widened(kinks.jumps(exact, self.draw))
             except Refused:  # it may take its own dtype alone, or have no second derivative
                 continue
-            truth = truth.widened(moved)
         return truth
 
 

@@ -5,11 +5,14 @@ nothing else is ever caught as one: an error of the judge's own must not look li
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from bp_torch.judge.widening import InFloat64
 
 Function = Callable[..., tuple[Tensor, ...]]
 """From tensors to their floating-point results."""
@@ -72,10 +75,26 @@ class Point:
     upstream: tuple[Tensor, ...]
     directions: Tensors | None = None
     """For each wanted input, where the second derivative along them is asked for."""
+    wide: bool = False
+    """Whether all that the function touches is in float64, and not its inputs alone."""
 
     def __call__(self, *wanted: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.wanted, wanted, strict=True))
-        return self.function(*(given.get(name, t) for name, t in self.inputs.items()))
+        with self._widening():
+            return self.function(*(given.get(name, t) for name, t in self.inputs.items()))
+
+    def _widening(self) -> AbstractContextManager[Any]:
+        return InFloat64() if self.wide else nullcontext()
+
+    @torch.no_grad()
+    def values(self) -> tuple[Tensor, ...]:
+        """The outputs alone."""
+        with self._widening():
+            return outputs_of(self.function, *self.inputs.values())
+
+    def at(self, **inputs: Tensor) -> "Point":
+        """The same with some inputs replaced."""
+        return replace(self, inputs={**self.inputs, **inputs})
 
     def leaves(self) -> tuple[Tensor, ...]:
         """The wanted inputs as leaves of a new graph; strides and storage stay."""
@@ -86,8 +105,8 @@ class Point:
         return replace(self, function=function)
 
     def exact(self) -> "Point":
-        """The same point on the same numbers in float64."""
-        return self.changed(double)
+        """The same point on the same numbers, with everything in float64."""
+        return replace(self.changed(double), wide=True)
 
     def changed(self, change: Callable[[Tensor], Tensor], *, inputs: bool = True) -> "Point":
         """The same with every tensor changed; the inputs too, unless they are to stay."""
@@ -102,6 +121,10 @@ class Point:
     def run(self) -> Pass:
         """Outputs, and the gradient of Σ upstream · output by every wanted input; with directions
         the gradient of Σ direction · gradient, a Hessian times a direction."""
+        with self._widening():
+            return self._run()
+
+    def _run(self) -> Pass:
         leaves = self.leaves()
         outputs = outputs_of(self, *leaves)
         if [o.shape for o in outputs] != [g.shape for g in self.upstream]:

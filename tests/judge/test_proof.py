@@ -409,7 +409,7 @@ def test_a_bug_of_the_judge_is_no_refusal_of_the_function(monkeypatch):
     """Only what foreign code raises is caught, so that an error of ours is seen."""
     from bp_torch.judge import trials
 
-    def broken(tensor):
+    def broken(tensor, **options):
         raise ZeroDivisionError("of the judge's own")
 
     monkeypatch.setattr(trials, "_tiny_among", broken)
