@@ -62,6 +62,9 @@ SECOND_ROUNDINGS = 4
 """Half places of the largest entry that a second derivative is unsure of besides: what it is made
 of, the first one and its factors, has been rounded to the dtype some four times."""
 
+TELLING = 0.01
+"""Where the truth is 0 everywhere it tells something if a gradient of this size would be seen."""
+
 LOST = 0.01
 """A derivative that is off by more than 1% of itself is called lost."""
 

@@ -1,5 +1,6 @@
 """One case heard: each trial run, its gradients held against the truth, and the outcome kept."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,26 @@ class Record:
     def ok(self) -> bool:
         """Whether nothing was found wrong."""
         return all(row.ok for row in self.rows) and all(check.ok for check in self.checks)
+
+    def why_nothing_is_told(self) -> str:
+        """Of a gradient that no dtype tells at the given inputs: why; "" where all are told."""
+        told: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row.role is Role.AS_GIVEN and row.quantity is Quantity.GRADIENT:
+                told.setdefault(row.name, []).append(row)
+        for name, rows in told.items():
+            if any(row.told for row in rows):
+                continue
+            if all(row.index is None for row in rows):
+                return f"{name} is empty: there is nothing to judge"
+            if all(row.truth is None or math.isnan(row.truth) for row in rows):
+                return f"the truth for the gradient of {name} is not known at the inputs given"
+            dtypes = " and ".join(dict.fromkeys(row.dtype for row in rows))
+            return (
+                f"what rounding in {dtypes} does to the gradient of {name} is larger than the "
+                f"gradient itself"
+            )
+        return ""
 
 
 class Hearing:
@@ -120,7 +141,8 @@ class Hearing:
     def _truth(self, point: Point, yours: Pass, draws: int) -> Truth:
         dtype, draw = self.case.dtype, self.draw
         if self.trusted is not None:
-            return reference.find_truth(point.exact(), dtype, draw, draws=draws)
+            truth = reference.find_truth(point.exact(), dtype, draw, draws=draws)
+            return truth.where_defined() if self.case.pointwise else truth
         pointwise = self.case.pointwise
         truth = differences.find_truth(point.exact(), dtype, draw, draws=draws, pointwise=pointwise)
         return differences.where_values_are_finite(truth, yours, pointwise=pointwise)
@@ -205,6 +227,7 @@ def _row(
         nans=found.yours.nans,
         zeros=found.yours.zeros,
         signs=found.yours.signs,
+        told=found.told,
     )
 
 

@@ -13,6 +13,7 @@ from bp_torch.judge.criteria import (
     PEER_IN_FLOAT64,
     PEER_LIMIT,
     PEER_RIGHT,
+    TELLING,
 )
 from bp_torch.judge.distance import unit
 from bp_torch.judge.truth import Estimate
@@ -45,6 +46,8 @@ class Judgement:
     autograd: Side | None
     worst: tuple[int, ...] | None
     """Where your error is largest in units of the limit; None for an empty tensor."""
+    told: int
+    """In how many elements the truth is known well enough to tell a gradient from none."""
 
     @property
     def ok(self) -> bool:
@@ -105,7 +108,14 @@ def judge(
         yours=_side(yours, truth, dtype),
         autograd=None if peer is None else _side(peer, truth, dtype),
         worst=_worst(torch.where(known, error / limit, 0.0), bad),
+        told=int((known & (limit < _telling(exact))).sum()),
     )
+
+
+def _telling(exact: Tensor) -> float:
+    """The error that must be seen: the largest entry itself; where all are 0, a hundredth."""
+    largest = exact.abs().nan_to_num(0.0, 0.0).max().item() if exact.numel() else 0.0
+    return largest or TELLING
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def compare(
         progress: told what is being tried; None: a line on a terminal where it takes over 2 s.
 
     Returns:
-        `Report`; report.ok says whether the gradient is right.
+        `Report`; report.verdict is "right", "wrong", or "inconclusive" where nothing could be told.
 
     Raises:
         TypeError, ValueError: what cannot be compared, in one line.
@@ -70,10 +70,12 @@ def compare(
             tell("torch's transforms")
             finest = min(asked[0], key=lambda case: torch.finfo(case.dtype).eps)
             table = try_transforms(finest, compile=compile)
-    ok = record.ok and all(row.outcome is not Outcome.WRONG for row in table)
+    wrong = not record.ok or any(row.outcome is Outcome.WRONG for row in table)
+    reason = "" if wrong else record.why_nothing_is_told()
     return Report(
-        ok=ok,
-        diagnosis=None if ok else diagnose(record, table),
+        verdict="wrong" if wrong else "inconclusive" if reason else "right",
+        reason=reason,
+        diagnosis=diagnose(record, table) if wrong else None,
         rows=tuple(record.rows),
         checks=tuple(record.checks),
         transforms=table,
@@ -84,7 +86,7 @@ def compare(
 
 
 def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> Report:
-    """`compare`, for tests: raises `GradientMismatch` with the report where the gradient is wrong.
+    """`compare`, for tests: raises `GradientMismatch` with the report unless the gradient is right.
 
     Takes what `compare` takes.
     """

@@ -1,4 +1,4 @@
-"""A function's own values as the only witness: none is convicted wrongly, and mistakes still are."""
+"""A function's own values as the only witness: mistakes are found, and no right one convicted."""
 
 import mpmath
 import numpy as np
