@@ -30,11 +30,15 @@ class Record:
     """Of what was found wrong."""
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    order: int = 1
+    """2 where the second derivative is part of the verdict."""
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found wrong."""
-        return all(row.ok for row in self.rows) and all(check.ok for check in self.checks)
+        counted = (r.ok for r in self.rows if r.quantity.order <= self.order)
+        return all(counted) and all(check.ok for check in self.checks)
 
     def why_nothing_is_told(self) -> str:
         """Of a gradient that no dtype tells at the given inputs: why; "" where all are told."""
@@ -55,6 +59,9 @@ class Record:
                 f"gradient itself"
             )
         return ""
+
+
+REMEDY = "Mark backward @once_differentiable, or save inputs and outputs alone"
 
 
 class Hearing:
@@ -112,6 +119,8 @@ class Hearing:
 
     def _ask(self, role: Role, point: Point) -> None:
         """Judge; before a conviction, measure the truth's spread more closely and judge again."""
+        if self.case.pointwise and not point.keeps_the_shape():
+            raise Refused(ValueError("its inputs no longer fit what the function closes over"))
         yours = point.of(self.case.fn).run()
         peer = None if self.case.reference is None else point.run()
         if role is Role.AS_GIVEN and point.directions is None:
@@ -122,8 +131,13 @@ class Hearing:
             rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours))
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
-        if evidence.bad:
+        if evidence.bad and evidence.quantity.order <= self.record.order:
             self.record.evidence.append(evidence)
+        elif evidence.bad:
+            self.record.warnings.append(
+                f"differentiated again, the gradient is silently wrong: the second derivative by "
+                f"{' and '.join(evidence.bad)} is not what it says. {REMEDY}"
+            )
 
     def _examine_the_reference(self, point: Point) -> None:
         """Where its gradient is not the derivative of its value, the value is trusted alone."""

@@ -100,6 +100,10 @@ class Point:
         """The wanted inputs as leaves of a new graph; strides and storage stay."""
         return tuple(self.inputs[name].detach().requires_grad_() for name in self.wanted)
 
+    def keeps_the_shape(self) -> bool:
+        """Whether all inputs and outputs have one shape."""
+        return len({t.shape for t in (*self.inputs.values(), *self.upstream)}) == 1
+
     def of(self, function: Function) -> "Point":
         """Another function at the same point."""
         return replace(self, function=function)
@@ -135,11 +139,15 @@ class Point:
                     f"same results"
                 )
             )
-        twice = self.directions is not None
-        gradients = differentiate(outputs, self.upstream, leaves, graph=twice)
-        if self.directions is not None:
+        if self.directions is None:
+            gradients = differentiate(outputs, self.upstream, leaves)
+        else:
+            # As in a network, the upstream gradient has a graph of its own and is asked as well:
+            # only so does torch refuse where a backward is once_differentiable.
+            upstream = [g.detach().requires_grad_() for g in self.upstream]
+            first = differentiate(outputs, upstream, leaves, graph=True)
             along = [self.directions[name] for name in self.wanted]
-            gradients = differentiate(gradients, along, leaves)
+            gradients = differentiate(first, along, (*leaves, *upstream))[: len(leaves)]
         return Pass(
             outputs=tuple(output.detach() for output in outputs),
             gradients={n: g.detach() for n, g in zip(self.wanted, gradients, strict=True)},

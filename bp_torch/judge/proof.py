@@ -1,7 +1,7 @@
 """`compare`: cases are heard, the transforms tried, and the mistake called by its name."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from bp_torch.judge.cases import Case, make_case
 from bp_torch.judge.criteria import DRAWN_INPUTS
 from bp_torch.judge.distance import name_of
-from bp_torch.judge.hearing import Hearing, Record
+from bp_torch.judge.hearing import REMEDY, Hearing, Record
 from bp_torch.judge.mistakes.diagnosis import diagnose
 from bp_torch.judge.progress import progress_line
 from bp_torch.judge.report import GradientMismatch, Outcome, Report, TransformRow, words
@@ -28,6 +28,7 @@ def compare(
     devices: Sequence[str | torch.device] | None = None,
     transforms: bool = True,
     compile: bool = True,
+    order: Literal[1, 2] = 1,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
@@ -47,6 +48,8 @@ def compare(
         transforms: whether to look at torch's transforms as well, in the finest of the dtypes
             (autocast in float32).
         compile: whether torch.compile and torch.export are among them (they take seconds).
+        order: 2: the second derivative is part of the verdict; 1: it is tried all the same, and a
+            warning where it is silently wrong.
         seed: of everything random; the global generator is left as it is.
         progress: told what is being tried; None: a line on a terminal where it takes over 2 s.
 
@@ -57,7 +60,7 @@ def compare(
         TypeError, ValueError: what cannot be compared, in one line.
         Whatever fn raises on the given inputs, with a note on the trial and the shapes.
     """
-    record = Record()
+    record = Record(order=order)
     table: tuple[TransformRow, ...] = ()
     with undisturbed(), progress_line(progress) as tell:
         drawn = [make_case(fn, reference, given, backward) for given in _drawn(inputs, seed)]
@@ -65,20 +68,30 @@ def compare(
         for number, cases in enumerate(asked):
             for case in cases:
                 hearing = Hearing(case, Draw(seed), record)
-                hearing.hear(_teller(tell, case), only_given=number > 0)
+                with case.constants_cast():
+                    hearing.hear(_teller(tell, case), only_given=number > 0)
         if transforms and record.ok:
             tell("torch's transforms")
             finest = min(asked[0], key=lambda case: torch.finfo(case.dtype).eps)
-            table = try_transforms(finest, compile=compile)
-    wrong = not record.ok or any(row.outcome is Outcome.WRONG for row in table)
+            with finest.constants_cast():
+                table = try_transforms(finest, compile=compile)
+    failed = [row for row in table if row.outcome is Outcome.WRONG]
+    counted = [row for row in table if row.order <= order]
+    wrong = not record.ok or any(row in counted for row in failed)
+    record.warnings += [
+        f"under {row.name} the second derivative is silently wrong. {REMEDY}"
+        for row in failed
+        if row.order > order
+    ]
     reason = "" if wrong else record.why_nothing_is_told()
     return Report(
         verdict="wrong" if wrong else "inconclusive" if reason else "right",
         reason=reason,
-        diagnosis=diagnose(record, table) if wrong else None,
+        diagnosis=diagnose(record, counted) if wrong else None,
         rows=tuple(record.rows),
         checks=tuple(record.checks),
         transforms=table,
+        warnings=tuple(dict.fromkeys(record.warnings))[:1],
         findings=tuple(dict.fromkeys(record.findings)),
         not_taken=tuple(dict.fromkeys(record.refusals)),
         not_covered=_not_covered(record, reference is not None, transforms),

@@ -149,6 +149,8 @@ class TransformRow:
     """Such as "func.grad" or "compile(vmap(grad))"."""
     dtype: str
     outcome: Outcome
+    order: int
+    """Of the derivative that it takes."""
     detail: str
     """One short line: how wrong and where, why refused, what was bypassed; "" where right."""
 
@@ -165,6 +167,8 @@ class Report:
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
     transforms: tuple[TransformRow, ...]
+    warnings: tuple[str, ...]
+    """What is not part of the verdict and will bite: a second derivative that is silently wrong."""
     findings: tuple[str, ...]
     """What is worth knowing beside the verdict, about autograd above all."""
     not_taken: tuple[Refusal, ...]
@@ -229,9 +233,11 @@ def _lines(report: Report) -> list[str]:
     lines: list[str] = []
     said = report.diagnosis.sentence if report.diagnosis is not None else report.reason
     lines += _wrap(f"{report.verdict}: {said or 'nothing of what was tried shows a mistake'}")
+    for warning in report.warnings:
+        lines += _wrap(f"warning: {warning}")
     for finding in report.findings:
         lines += _wrap(f"note: {finding}")
-    failed = [row for row in report.rows if not row.ok]
+    failed = [] if report.ok else [row for row in report.rows if not row.ok]
     lines += ["", *_table(failed[:SHOWN] or _summary(report.rows))]
     if len(failed) > SHOWN:
         lines.append(f"… and {len(failed) - SHOWN} more")
