@@ -108,6 +108,13 @@ def make_case(
             )
     if fn is None and backward is None:
         raise TypeError("expected a function, or backward= with a reference; got neither")
+    if fn is not None and backward is not None:
+        raise TypeError("expected a function or backward=, got both; compare them one by one")
+    for what, each_function in (("fn", fn), ("reference", reference)):
+        if isinstance(each_function, type) and issubclass(each_function, nn.Module):
+            name = each_function.__name__
+            raise TypeError(f"{what} must be a module, got the class; pass {name}(…)")
+    fn, reference = _applied(fn), _applied(reference)
     if backward is not None and reference is None:
         raise TypeError("backward= needs a reference, whose value is differentiated")
     given = dict(zip(_names((reference, fn), len(tensors)), tensors, strict=True))
@@ -140,6 +147,13 @@ def make_case(
         constants={f"{n} (constant)" if n in copies else n: t for n, t in constants.items()},
         given=copies[wanted[0]].dtype,
     )
+
+
+def _applied(function: Any) -> Any:
+    """The function that an autograd.Function's class stands for."""
+    if isinstance(function, type) and issubclass(function, torch.autograd.Function):
+        return function.apply
+    return function
 
 
 def _names(functions: Sequence[Any], count: int) -> list[str]:

@@ -22,10 +22,10 @@ def compare(
     fn: Any = None,
     reference: Any = None,
     *,
-    inputs: Sequence[Tensor] | Callable[[torch.Generator], Sequence[Tensor]],
+    inputs: Tensor | Sequence[Tensor] | Callable[[torch.Generator], Tensor | Sequence[Tensor]],
     backward: Callable[..., Any] | None = None,
-    dtypes: Sequence[torch.dtype] | None = None,
-    devices: Sequence[str | torch.device] | None = None,
+    dtypes: torch.dtype | Sequence[torch.dtype] | None = None,
+    devices: str | torch.device | Sequence[str | torch.device] | None = None,
     transforms: bool = True,
     compile: bool = True,
     order: Literal[1, 2] = 1,
@@ -40,8 +40,9 @@ def compare(
     Args:
         fn: the hand-written function or nn.Module, whose parameters then count as inputs.
         reference: the same mathematics for autograd; None: fn's own values are the truth.
-        inputs: tensors, or a function of a seeded generator that makes them (drawn three times).
-            Those that require a gradient are differentiated; where none does, all floating ones.
+        inputs: tensors, or one, or a function of a seeded generator that makes them (drawn three
+            times). Those that require a gradient are differentiated; where none does, all floating
+            ones.
         backward: a bare formula (upstream, *inputs) → gradients, in place of fn.
         dtypes: to be judged; None: that of the inputs.
         devices: to be judged on; None: that of the inputs.
@@ -60,6 +61,7 @@ def compare(
         TypeError, ValueError: what cannot be compared, in one line.
         Whatever fn raises on the given inputs, with a note on the trial and the shapes.
     """
+    dtypes, devices = _dtypes(dtypes), _devices(devices)
     record = Record(order=order)
     table: tuple[TransformRow, ...] = ()
     with undisturbed(), progress_line(progress) as tell:
@@ -111,9 +113,44 @@ def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> R
 
 def _drawn(inputs: Any, seed: int) -> list[Sequence[Tensor]]:
     if not callable(inputs):
-        return [inputs]
+        return [_as_inputs(inputs)]
     generator = torch.Generator().manual_seed(seed)
-    return [tuple(inputs(generator)) for _ in range(DRAWN_INPUTS)]
+    return [_as_inputs(inputs(generator)) for _ in range(DRAWN_INPUTS)]
+
+
+def _as_inputs(inputs: Any) -> tuple[Tensor, ...]:
+    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+
+
+def _dtypes(dtypes: Any) -> Sequence[torch.dtype] | None:
+    given = (dtypes,) if isinstance(dtypes, torch.dtype) else dtypes
+    if given is None:
+        return None
+    if isinstance(given, str) or not all(
+        isinstance(dtype, torch.dtype) and dtype.is_floating_point for dtype in given
+    ):
+        raise TypeError(
+            f"dtypes must be floating-point dtypes, as [torch.float32, torch.bfloat16]; "
+            f"got {dtypes!r}"
+        )
+    return tuple(given)
+
+
+def _devices(devices: Any) -> Sequence[torch.device] | None:
+    if devices is None:
+        return None
+    single = isinstance(devices, str | torch.device)
+    try:
+        found = [torch.device(device) for device in ((devices,) if single else devices)]
+    except (RuntimeError, TypeError):
+        raise TypeError(f"devices must be such as ['cpu', 'cuda'], got {devices!r}") from None
+    for device in found:
+        try:
+            torch.ones((), device=device).item()  # it is there, and holds numbers
+        except (RuntimeError, AssertionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"cannot compare on the device {device}: {reason}") from None
+    return found
 
 
 def _in_each(

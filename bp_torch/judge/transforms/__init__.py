@@ -38,12 +38,14 @@ def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
 
 
 def _few_elements(case: Case) -> Case:
-    """The case at its first elements, where it takes them: what it closes over may need all."""
-    few = replace(case, inputs=each(case.inputs, lambda t: t.flatten()[:FEW]))
+    """The case at the first elements that have a value, where it takes them alone: what it closes
+    over may need all."""
     try:
         whole = outputs_of(case.fn, *case.inputs.values())
+        finite = torch.stack([output.isfinite() for output in whole]).all(0).flatten()
+        few = replace(case, inputs=each(case.inputs, lambda t: t.flatten()[finite][:FEW]))
         cut = outputs_of(few.fn, *few.inputs.values())
     except Refused:
         return case
-    same = all(torch.equal(a.flatten()[:FEW], b) for a, b in zip(whole, cut, strict=True))
-    return few if same else case
+    same = all(torch.equal(a.flatten()[finite][:FEW], b) for a, b in zip(whole, cut, strict=True))
+    return few if same and finite.any() else case
