@@ -65,8 +65,7 @@ def relative_distance(actual: Result, expected: Result) -> tuple[float, str]:
             if a.shape != e.shape:
                 return torch.inf, f"{place}, of shape {tuple(a.shape)} for {tuple(e.shape)}"
             error = ((a - e).abs() / scale).nan_to_num(torch.inf, torch.inf)
-            error = error.masked_fill(_same(a, e) | e.isnan(), 0)
-            size = float(error.max()) if error.numel() else 0.0
+            size = float(error.masked_fill(_same(a, e), 0).max()) if error.numel() else 0.0
             worst = max(worst, (size, place))
     return worst
 

@@ -180,3 +180,14 @@ def test_two_processes_that_want_one_name(start, run, tmp_path):
     status, out, err = run("train", "--epochs", "1", "--name", "long")
     assert (status, err) == (0, "")
     assert sum("tfevents" in path.name for path in (tmp_path / "runs/long").iterdir()) == 1
+
+
+def test_without_a_compiler_one_line_says_what_to_do(start, tmp_path):
+    """The variable is read where Numba is imported: in a process of its own."""
+    process = start("train", "--epochs", "1", env={"NUMBA_DISABLE_JIT": "1"})
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert error.splitlines() == [
+        "bp-torch: fused steps are compiled by Numba, and NUMBA_DISABLE_JIT is set; unset it"
+    ]
+    assert not (tmp_path / "runs" / "breast-cancer-1" / "model.safetensors").exists()

@@ -93,38 +93,48 @@ def disagreement(exact: Point, gradients: Tensors, draw: Draw) -> float:
 def _every_element(exact: Point, name: str) -> Slope:
     """Of a pointwise function: every place at once."""
     x = exact.inputs[name]
-    return slope(lambda step: torch.stack(_weighed(exact, name, step)), x)
+    return slope(lambda step: torch.stack(_weighed(exact, name, x + step)), x)
 
 
 def _some_elements(exact: Point, name: str, draw: Draw) -> Slope:
+    """A few places, each moved by itself."""
     x = exact.inputs[name]
-    empty = torch.zeros(x.shape, dtype=torch.float64, device=x.device)  # in rows, as x need not be
-    found = Slope(*(empty.clone() for _ in range(4)))
-    found.value.fill_(torch.nan)
-    for place in draw.places(x, criteria.SAMPLED_ELEMENTS):
-        direction = torch.zeros_like(empty)
-        direction.view(-1)[place] = 1
-        one = _along(exact, name, direction.to(x), x.reshape(-1)[place])
-        for all_places, here in zip(vars(found).values(), vars(one).values(), strict=True):
-            all_places.view(-1)[place] = here
-    return found
+    places = draw.places(x, criteria.SAMPLED_ELEMENTS)
+
+    def moved(place: int, step: Tensor) -> Tensor:
+        changed = x.clone(memory_format=torch.contiguous_format)
+        changed.view(-1)[place] += step
+        return changed
+
+    def terms(steps: Tensor) -> Tensor:
+        columns = [_terms(exact, name, moved(*each)) for each in zip(places, steps, strict=True)]
+        return torch.stack(columns, -1)
+
+    found = slope(terms, x.flatten()[places])
+
+    def everywhere(values: Tensor, elsewhere: float) -> Tensor:
+        whole = values.new_full((x.numel(),), elsewhere)
+        whole[places] = values
+        return whole.reshape(x.shape)
+
+    unknown = (torch.nan, 0.0, 0.0, 0.0)
+    return Slope(*map(everywhere, vars(found).values(), unknown))
 
 
-def _along(exact: Point, name: str, direction: Tensor, start: Tensor | None = None) -> Slope:
-    """The slope in one direction, from where steps go whose size is that of the input."""
+def _along(exact: Point, name: str, direction: Tensor) -> Slope:
+    """The slope in one direction; steps are as large as the input's largest number."""
     x = exact.inputs[name]
-    size = x.abs().amax() if start is None else start
-
-    def terms(step: Tensor) -> Tensor:
-        return torch.cat([t.flatten() for t in _weighed(exact, name, step * direction)])
-
-    return slope(terms, size)
+    return slope(lambda step: _terms(exact, name, x + step * direction), x.abs().amax())
 
 
-def _weighed(exact: Point, name: str, step: Tensor) -> list[Tensor]:
-    """The terms upstream · output; NaN where the function has no value."""
+def _terms(exact: Point, name: str, moved: Tensor) -> Tensor:
+    return torch.cat([each.flatten() for each in _weighed(exact, name, moved)])
+
+
+def _weighed(exact: Point, name: str, moved: Tensor) -> list[Tensor]:
+    """The terms upstream · output with that input moved; NaN where the function has no value."""
     try:
-        outputs = exact.at(**{name: exact.inputs[name] + step}).values()
+        outputs = exact.at(**{name: moved}).values()
     except Refused:
         return [torch.full_like(g, torch.nan) for g in exact.upstream]
     return [o * g for o, g in zip(outputs, exact.upstream, strict=True)]
