@@ -33,6 +33,11 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    """With the judge's names, for completion."""
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     """The judge's names, with the judge: it would be most of what the import costs."""
     if name in ("GradientMismatch", "Report", "assert_gradients", "compare"):

@@ -36,7 +36,7 @@ class LayerChain:
 
 @dataclass(frozen=True, eq=False)
 class Chain(LayerChain):
-    """The chain rule worked through once: the output layer's link, a neuron's only one, and all."""
+    """The chain rule worked through once: the link of the output layer, and besides it:"""
 
     cost: Tensor  # C, a scalar
     layers: tuple[LayerChain, ...]  # the links from the first layer to the last
@@ -50,11 +50,11 @@ def backprop(module: Model, x: Tensor, y: Tensor, *, cost: str = "quadratic") ->
     Args:
         module: a `Neuron`, or a `Network` of any depth.
         x: samples, (N, D), finite, in the module's dtype; else TypeError or ValueError.
-        y: targets in [0, 1], (N,) for a neuron, (N, K) for a network; likewise.
+        y: targets in [0, 1], (N,) for a neuron, (N, K) for a network; in that dtype, likewise.
         cost: "quadratic" or "cross-entropy".
     """
-    checks.require_model(module, Model)
-    checks.require_batch(x, y, module.layers[-1].bias.shape)
+    names = checks.require_model(module, Model)
+    checks.require_batch(x, y, module.layers[-1].bias)
     cost_of, cost_prime = checks.require_one_of("cost", cost, COSTS)
 
     # Forward: each layer's input is the output of the one before.
@@ -79,5 +79,5 @@ def backprop(module: Model, x: Tensor, y: Tensor, *, cost: str = "quadratic") ->
             dC_dy_hat = delta @ layer.weight
 
     by_hand = [gradient for link in links for gradient in (link.dC_dw, link.dC_db)]
-    gradients = dict(zip(dict(module.named_parameters()), by_hand, strict=True))
+    gradients = dict(zip(names, by_hand, strict=True))
     return Chain(**vars(links[-1]), cost=cost_of(a, y), layers=tuple(links), gradients=gradients)

@@ -7,7 +7,7 @@ enters, not in every step.
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from operator import index
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,13 +48,34 @@ def require_one_of(what: str, name: str, known: Mapping[Any, Entry]) -> Entry:
     return known[name]
 
 
-def require_model(module: Any, kinds: Any) -> None:
-    """Raise TypeError unless the module is of a kind whose chain rule is written by hand."""
+def require_model(module: Any, kinds: Any) -> list[str]:
+    """The names of its parameters, weight and bias of each layer in turn.
+
+    Raises TypeError unless the module, as it stands, is one whose chain rule is written by hand: no
+    class with a forward of its own, no hooks, and each layer with a weight and a bias for itself.
+    """
     if not isinstance(module, kinds):
         raise TypeError(
             f"module must be a bp_torch.Neuron or Network, got {type(module).__name__}; "
             f"for other code differentiate with autograd"
         )
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    own = [getattr(layer, name, None) for layer in module.layers for name in ("weight", "bias")]
+    plain = list(map(id, own)) == list(names) and not any(
+        each._forward_hooks or each._forward_pre_hooks or not _is_ours(each.forward)
+        for each in module.modules()
+    )
+    if not plain:
+        raise TypeError(
+            f"module must be a plain Neuron or Network, got a {type(module).__name__} with other "
+            f"parameters, hooks, or a forward of its own; differentiate it with autograd"
+        )
+    return list(names.values())
+
+
+def _is_ours(forward: Any) -> bool:
+    """Whether a module's forward is this package's, or that of torch's list of modules."""
+    return str(forward.__module__).partition(".")[0] in ("bp_torch", "torch")
 
 
 def require_whole(what: str, value: Any, least: int, meaning: str = "") -> int:
@@ -151,16 +172,19 @@ def require_features(x: Tensor, weight: Tensor) -> None:
         raise ValueError(
             f"x must have shape (…, {features}), one column per feature, got {tuple(x.shape)}"
         )
-    # Autocast brings both to one type by itself.
-    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    # Autocast brings both to one type by itself, but for float64.
+    if x.dtype != weight.dtype and (
+        x.dtype == torch.float64 or not torch.is_autocast_enabled(x.device.type)
+    ):
         raise TypeError(
             f"x must be {weight.dtype} as the weight is, got {x.dtype}; "
             f"convert one of them, for instance x.to({weight.dtype})"
         )
 
 
-def require_batch(x: Tensor, y: Tensor, outputs: tuple[int, ...]) -> None:
-    """Raise TypeError or ValueError unless x and y are samples and targets to learn from."""
+def require_batch(x: Tensor, y: Tensor, bias: Tensor) -> None:
+    """Raise TypeError or ValueError unless x and y are samples and targets to learn from, for an
+    output layer with that bias."""
     require_floating("x", x)
     require_floating("y", y)
     if x.ndim != 2:
@@ -168,9 +192,15 @@ def require_batch(x: Tensor, y: Tensor, outputs: tuple[int, ...]) -> None:
             f"x must have shape (N, D), one row per sample, got {tuple(x.shape)}; "
             f"a single sample is x[None, :] with y[None]"
         )
-    expected = (x.shape[0], *outputs)
+    expected = (x.shape[0], *bias.shape)
     if y.shape != expected:
         raise ValueError(f"y must have shape {expected}, one row per sample, got {tuple(y.shape)}")
+    if y.dtype != bias.dtype:
+        raise TypeError(
+            f"y must be {bias.dtype} as the module is, got {y.dtype}; pass y.to({bias.dtype})"
+        )
+    if x.is_meta or y.is_meta:
+        raise ValueError("x and y must hold numbers, got tensors on the meta device")
     require_finite("x", x)
     require_unit_interval("y", y)
 
@@ -194,10 +224,10 @@ def require_layer(
 def require_layers(sizes: Iterable[int]) -> list[int]:
     """The sizes of a network; raises ValueError where there are not two at least."""
     try:
-        given = list(sizes)
+        given = [] if isinstance(sizes, Set | Mapping) else list(sizes)  # which have no order
     except TypeError:
         given = []
-    if len(given) < 2:
+    if len(given) < 2 or None in given:
         raise ValueError(
             f"sizes must name the features and at least one layer, as [30, 1]; got {sizes!r}"
         )

@@ -1,7 +1,8 @@
 """The costs and their derivatives by the outputs: (ŷ, y) → C, and → ∂C/∂ŷ in the shape of ŷ.
 
-Outputs ŷ and targets y in [0, 1] are floating-point tensors of one shape, (N, …) or () for one
-sample; else TypeError or ValueError. N counts samples; over further axes (outputs) a cost sums.
+Outputs ŷ and targets y are floating-point tensors of one shape, (N, …) or () for one sample; else
+TypeError or ValueError. N counts samples; over further axes (outputs) a cost sums. That the values
+lie in [0, 1] is not looked at, for its price; a float16 sum ends at 65,504.
 Source: Nielsen (2015), "Neural Networks and Deep Learning", eqs. 6 and 57.
 """
 
@@ -29,7 +30,7 @@ def quadratic_cost_prime(y_hat: Tensor, y: Tensor) -> Tensor:
 def cross_entropy_cost(y_hat: Tensor, y: Tensor) -> Tensor:
     """C = −1/N Σᵢ [yᵢ ln ŷᵢ + (1 − yᵢ) ln(1 − ŷᵢ)], i = 1 … N.
 
-    It stays finite: ŷ and 1 − ŷ are kept from 0, as precise/probabilities.py says.
+    For ŷ in [0, 1] it stays finite: ŷ and 1 − ŷ are kept from 0 (precise/probabilities.py).
     """
     n = require_samples(y_hat, y)
     p, q = probabilities(y_hat)

@@ -51,12 +51,14 @@ def sigmoid(z: Tensor, derivative: Derivative = "textbook") -> Tensor:
         ŷ = σ(z) = 1/(1 + e^{−z}),   ∂ŷ/∂z = ŷ (1 − ŷ)
 
     Args:
-        z: pre-activation, any shape, floating point; a subclass or __torch_function__ is asked.
+        z: pre-activation, any shape, floating point; a subclass of Tensor that has a
+            __torch_function__ decides itself what becomes of it.
         derivative: the form of ∂ŷ/∂z.
             "textbook": ŷ(1 − ŷ) from the saved ŷ; in float32 and float64 bit for bit the gradient
             of torch.sigmoid, and so 0 where ŷ rounds to 1 (z > 16.6 in float32).
-            "accurate": from the saved z, right to the last bit there as well, as ŷ is; it takes
-            about twice the time and no more memory.
+            "accurate": from the saved z, as ŷ itself in float64 and rounded once, which loses
+            nothing there either; it takes about twice the time, and keeps z besides the ŷ that the
+            next layer keeps.
 
     Returns:
         ŷ, shape and dtype of z. It can be differentiated any number of times, in reverse and

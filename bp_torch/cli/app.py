@@ -72,9 +72,12 @@ def _status() -> int:
     except DivergedError as error:
         message, status = str(error), DIVERGED
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if isinstance(error, RuntimeError) and "NUMBA_DISABLE_JIT" in str(error):
+            message, status = str(error), BAD_INPUT
+        elif _is_out_of_memory(error):
+            message, status = ": ".join(filter(None, ["out of memory", str(error)])), BAD_INPUT
+        else:
             raise
-        message, status = ": ".join(filter(None, ["out of memory", str(error)])), BAD_INPUT
     print(f"bp-torch: {one_line(message)}", file=sys.stderr)
     return status
 

@@ -9,7 +9,7 @@ import typer
 from bp_torch import checks, judge
 from bp_torch.cli import targets
 from bp_torch.cli.options import whole
-from bp_torch.cli.status import WRONG
+from bp_torch.cli.status import INCONCLUSIVE, WRONG
 from bp_torch.witnesses import WITNESSES, testimonies
 
 EXAMPLE = "bp-torch compare torch:sigmoid --reference torch:sigmoid"
@@ -50,7 +50,7 @@ def compare(
 ) -> None:
     """Prove a hand-written gradient, and name what is wrong with it.
 
-    Status 0: right; 1: wrong; 2: it could not be tried.
+    Status 0: right; 1: wrong; 2: it could not be tried; 3: it could not be told.
     """
     given = {name for name in context.params if _is_given(context, name)}
     if target is None:
@@ -78,7 +78,7 @@ def compare(
     if json is not None:
         json.write_text(report.to_json(indent=1) + "\n", encoding="utf-8")
     if not report.ok:
-        raise typer.Exit(WRONG)
+        raise typer.Exit(WRONG if report.verdict == "wrong" else INCONCLUSIVE)
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

@@ -2,4 +2,5 @@
 
 DIVERGED = WRONG = 1
 BAD_INPUT = 2
+INCONCLUSIVE = 3
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it

@@ -36,7 +36,9 @@ def foreign_code(failure: str) -> Iterator[None]:
             yield
         except SystemExit as error:
             raise ValueError(f"{failure}: it calls sys.exit({error.code!r:.60})") from error
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # such as pytest.skip's
             first = (str(error).strip().splitlines() or [""])[0]
             where = "; ".join(getattr(error, "__notes__", []))
             raise ValueError(

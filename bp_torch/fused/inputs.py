@@ -175,6 +175,10 @@ def _require_fit(inputs: Inputs) -> None:
             )
 
 
+WEIGHTS_BETWEEN = {torch.float32: (1e-30, 1e30), torch.float64: (1e-290, 1e290)}
+"""By the dtype that a step computes in: neither a sum of 10⁸ weights nor its inverse overflows."""
+
+
 def _require_weights(sample_weight: Tensor) -> None:
     """Raise ValueError unless sᵢ ≥ 0, finite, and not all 0: C would be 0/0.
 
@@ -194,4 +198,12 @@ def _require_weights(sample_weight: Tensor) -> None:
     if most == 0:
         raise ValueError(
             "sample_weight must be positive for at least one sample, got 0 for all of them"
+        )
+    smallest, largest = WEIGHTS_BETWEEN[WIDE[sample_weight.dtype]]
+    if least < smallest:
+        least = sample_weight.masked_fill(sample_weight == 0, torch.inf).amin().item()
+    if not (least >= smallest and most <= largest):
+        raise ValueError(
+            f"sample_weight must be 0 or from {smallest:g} to {largest:g}, so that they can be "
+            f"added, got {least:g} to {most:g}; divide them by their mean"
         )

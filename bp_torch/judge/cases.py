@@ -3,6 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bp_torch.judge import closures, criteria
+from bp_torch.judge.closures import constants_of
 from bp_torch.judge.passes import Function, Tensors, double, each, outputs_of
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
@@ -24,6 +27,10 @@ class Case:
     inputs: Tensors
     wanted: tuple[str, ...]
     """The inputs that are differentiated."""
+    constants: Tensors
+    """What the functions close over, by its name in their source."""
+    given: torch.dtype
+    """The dtype that the inputs came in, and the constants with them."""
 
     @property
     def told_by(self) -> Function:
@@ -48,11 +55,16 @@ class Case:
 
         return replace(self, inputs=each(self.inputs, cast))
 
+    def constants_cast(self) -> AbstractContextManager[None]:
+        """Inside, what the functions close over has the dtype of this case."""
+        return closures.cast(self.constants, self.given, self.dtype)
+
     @cached_property
     def pointwise(self) -> bool:
         """Whether every output element depends on the inputs' elements in the same place alone.
 
-        Found by changing half of the elements: the outputs in the other half must not move.
+        Found by changing about half of the elements, chosen at random a few times: the outputs in
+        the others must not move.
         """
         exact = [double(tensor) for tensor in self.inputs.values()]
         shape = exact[0].shape
@@ -64,14 +76,15 @@ class Case:
                 return False
             if shape.numel() == 1:
                 return True
-            places = torch.arange(shape.numel(), device=exact[0].device)
-            changed = (places % 2 == 0).reshape(shape)
-            moved = (torch.where(changed, t * 1.25 + 0.5, t) for t in exact)
-            after = outputs_of(self.told_by, *moved)
-        return all(
-            torch.equal(a[~changed].nan_to_num(), b[~changed].nan_to_num())
-            for a, b in zip(after, before, strict=True)
-        )
+            generator = torch.Generator().manual_seed(0)
+            for _ in range(criteria.HALVES):
+                drawn = torch.rand(shape, generator=generator, device="cpu")
+                stays = (drawn < 0.5).to(exact[0].device)
+                after = outputs_of(self.told_by, *(t.where(stays, t * 1.25 + 0.5) for t in exact))
+                for a, b in zip(after, before, strict=True):
+                    if not torch.equal(a[stays].nan_to_num(), b[stays].nan_to_num()):
+                        return False
+        return True
 
 
 def make_case(
@@ -95,6 +108,13 @@ def make_case(
             )
     if fn is None and backward is None:
         raise TypeError("expected a function, or backward= with a reference; got neither")
+    if fn is not None and backward is not None:
+        raise TypeError("expected a function or backward=, got both; compare them one by one")
+    for what, each_function in (("fn", fn), ("reference", reference)):
+        if isinstance(each_function, type) and issubclass(each_function, nn.Module):
+            name = each_function.__name__
+            raise TypeError(f"{what} must be a module, got the class; pass {name}(…)")
+    fn, reference = _applied(fn), _applied(reference)
     if backward is not None and reference is None:
         raise TypeError("backward= needs a reference, whose value is differentiated")
     given = dict(zip(_names((reference, fn), len(tensors)), tensors, strict=True))
@@ -114,6 +134,9 @@ def make_case(
         )
     if backward is not None:
         fn = _with_backward(_as_function(reference, len(parameters), "reference"), backward)
+    constants = constants_of(*(f for f in (fn, reference) if not isinstance(f, nn.Module)))
+    if backward is not None:
+        constants |= constants_of(backward)
     # Copies: whatever a function does to its inputs, the caller's stay as they are.
     copies = {name: t.detach().clone() for name, t in {**given, **parameters}.items()}
     return Case(
@@ -121,7 +144,16 @@ def make_case(
         reference=reference and _as_function(reference, len(parameters), "reference"),
         inputs=copies,
         wanted=tuple(wanted),
+        constants={f"{n} (constant)" if n in copies else n: t for n, t in constants.items()},
+        given=copies[wanted[0]].dtype,
     )
+
+
+def _applied(function: Any) -> Any:
+    """The function that an autograd.Function's class stands for."""
+    if isinstance(function, type) and issubclass(function, torch.autograd.Function):
+        return function.apply
+    return function
 
 
 def _names(functions: Sequence[Any], count: int) -> list[str]:

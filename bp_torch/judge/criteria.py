@@ -54,9 +54,16 @@ draws their effects on one element in a million cancel."""
 PEER_RIGHT = 0.5
 """A zero or a wrong sign is judged where autograd is off by less than this share of the truth."""
 
+OVERFLOW_ALONE = 64
+"""Without a reference an infinity is excused where the truth is within this factor of the largest
+number."""
+
 SECOND_ROUNDINGS = 4
 """Half places of the largest entry that a second derivative is unsure of besides: what it is made
 of, the first one and its factors, has been rounded to the dtype some four times."""
+
+TELLING = 0.01
+"""Where the truth is 0 everywhere it tells something if a gradient of this size would be seen."""
 
 LOST = 0.01
 """A derivative that is off by more than 1% of itself is called lost."""
@@ -81,6 +88,9 @@ MOST_INPUTS_FOR_SUBSETS = 4
 """Of so many inputs every subset is tried with gradients, 14 of them; of more each alone and all
 but each."""
 
+HALVES = 3
+"""So often half of the elements is changed, to see whether the others' outputs move."""
+
 RUNS = 3
 """How often a run is repeated, to see whether it varies."""
 
@@ -90,20 +100,37 @@ REFERENCE_DISAGREES = 1e-6
 """Beyond this, relative to the sum of absolute terms, autograd's derivative of the reference is not
 the derivative of its value; differences in float64 are good to about 1e-10."""
 
-STEP = 2e-3
-"""h: the truncation, h⁴ ≈ 1e-11, then meets the rounding, ε/h ≈ 1e-13."""
+STEPS_FROM, LEAST_STEP = 7.6, 1 << 20
+"""The largest step is so small a part of the input's own size, or of 1, and no round one, which
+could keep pace with a function's jumps or periods; the smallest has so many rounding units: with it
+R is still good to about 1e-9."""
 
-STEP_OF_LARGE = 1e-7
-"""h relative to a large |x|, so that x ± h are rounded to no more than 1e-9 of h."""
+STAIRS = 1e-5
+"""A function that is flat over smaller steps and moves over this one is a staircase, such as one
+that computes in float32 on its way: nothing is known of its slope."""
+
+NOISE_STEPS, NOISE_VALUES = (77, 13_331, 4_711_777), 7
+"""The values' own rounding is measured over so many steps of so many rounding units; odd numbers,
+which the steps of a coarser dtype do not divide."""
+
+NOISE_IS_NONE = 1e-5
+"""Values that vary by a larger share of themselves over such steps are not rounded: they jump."""
+
+CONVERGENCE = 64
+"""By how much less than the one before a step changes the slope of a smooth function: the error
+goes with h⁴, by 256, and room is left for what is not yet small."""
 
 CERTAIN, SURE = 1e-3, 10
 """A difference whose error is below this share of it decides against autograd in float64, where
 they are apart by more than so many times that error. Where the second derivative jumps, as elu's
 does at 0, the error is as large as the step: about 1e-4."""
 
-KINK_STEP, KINK = 1e-6, 0.05
-"""One-sided slopes over this step that differ by more than 5% of the larger are a kink: of a smooth
-function they differ by about h f″/f′."""
+KINK = 0.05
+"""Slopes to both sides that stay apart by more than this share of the larger are a kink."""
+
+NUDGE, NUDGES = 1e-8, 12
+"""A gradient that changes by more than such a share when its inputs move by so little, in so many
+draws, jumps there; a smooth one changes by about as little."""
 
 SAMPLED_ELEMENTS = 16
 """Elements of each input whose derivative is taken, where the function is not pointwise."""

@@ -23,6 +23,11 @@ class Quantity(Enum):
     GRADIENT = auto()
     SECOND_DERIVATIVE = auto()
 
+    @property
+    def order(self) -> int:
+        """That of the derivative that a verdict on it speaks of."""
+        return 2 if self is Quantity.SECOND_DERIVATIVE else 1
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:

@@ -1,5 +1,6 @@
 """One case heard: each trial run, its gradients held against the truth, and the outcome kept."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from bp_torch.judge.judgement import Judgement, judge
 from bp_torch.judge.passes import Pass, Point, Refused
 from bp_torch.judge.report import Check, Property, Refusal, Row, words
 from bp_torch.judge.trials import Draw, Role, Trial, trials
-from bp_torch.judge.truth import Estimate, Truth, differences, reference, rounding
+from bp_torch.judge.truth import Estimate, Truth, differences, kinks, reference, rounding
 
 
 @dataclass
@@ -29,11 +30,38 @@ class Record:
     """Of what was found wrong."""
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    order: int = 1
+    """2 where the second derivative is part of the verdict."""
 
     @property
     def ok(self) -> bool:
         """Whether nothing was found wrong."""
-        return all(row.ok for row in self.rows) and all(check.ok for check in self.checks)
+        counted = (r.ok for r in self.rows if r.quantity.order <= self.order)
+        return all(counted) and all(check.ok for check in self.checks)
+
+    def why_nothing_is_told(self) -> str:
+        """Of a gradient that no dtype tells at the given inputs: why; "" where all are told."""
+        told: dict[str, list[Row]] = {}
+        for row in self.rows:
+            if row.role is Role.AS_GIVEN and row.quantity is Quantity.GRADIENT:
+                told.setdefault(row.name, []).append(row)
+        for name, rows in told.items():
+            if any(row.told for row in rows):
+                continue
+            if all(row.index is None for row in rows):
+                return f"{name} is empty: there is nothing to judge"
+            if all(row.truth is None or math.isnan(row.truth) for row in rows):
+                return f"the truth for the gradient of {name} is not known at the inputs given"
+            dtypes = " and ".join(dict.fromkeys(row.dtype for row in rows))
+            return (
+                f"what rounding in {dtypes} does to the gradient of {name} is larger than the "
+                f"gradient itself"
+            )
+        return ""
+
+
+REMEDY = "Mark backward @once_differentiable, or save inputs and outputs alone"
 
 
 class Hearing:
@@ -91,24 +119,32 @@ class Hearing:
 
     def _ask(self, role: Role, point: Point) -> None:
         """Judge; before a conviction, measure the truth's spread more closely and judge again."""
+        if self.case.pointwise and not point.keeps_the_shape():
+            raise Refused(ValueError("its inputs no longer fit what the function closes over"))
         yours = point.of(self.case.fn).run()
         peer = None if self.case.reference is None else point.run()
         if role is Role.AS_GIVEN and point.directions is None:
             self._examine_the_reference(point)
         sides = (self.case, role, point, yours, peer)
-        rows, evidence = _judged(*sides, self._truth(point, criteria.DRAWS))
+        rows, evidence = _judged(*sides, self._truth(point, yours, criteria.DRAWS))
         if not all(row.ok for row in rows):
-            rows, evidence = _judged(*sides, self._truth_before_conviction(point))
+            rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours))
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
-        if evidence.bad:
+        if evidence.bad and evidence.quantity.order <= self.record.order:
             self.record.evidence.append(evidence)
+        elif evidence.bad:
+            self.record.warnings.append(
+                f"differentiated again, the gradient is silently wrong: the second derivative by "
+                f"{' and '.join(evidence.bad)} is not what it says. {REMEDY}"
+            )
 
     def _examine_the_reference(self, point: Point) -> None:
         """Where its gradient is not the derivative of its value, the value is trusted alone."""
         if self.trusted is None:
             return
-        off = differences.disagreement(point, point.exact().run().gradients, self.draw)
+        exact = point.exact()
+        off = differences.disagreement(exact, exact.run().gradients, self.draw)
         if off > criteria.REFERENCE_DISAGREES:
             self.trusted = None
             self.record.findings.append(
@@ -116,26 +152,29 @@ class Hearing:
                 f"{off:.2g} of the sum of terms); differences of the value are the truth"
             )
 
-    def _truth(self, point: Point, draws: int) -> Truth:
+    def _truth(self, point: Point, yours: Pass, draws: int) -> Truth:
         dtype, draw = self.case.dtype, self.draw
         if self.trusted is not None:
-            return reference.find_truth(point, dtype, draw, draws=draws)
+            truth = reference.find_truth(point.exact(), dtype, draw, draws=draws)
+            return truth.where_defined() if self.case.pointwise else truth
         pointwise = self.case.pointwise
-        return differences.find_truth(point, dtype, draw, draws=draws, pointwise=pointwise)
+        truth = differences.find_truth(point.exact(), dtype, draw, draws=draws, pointwise=pointwise)
+        return differences.where_values_are_finite(truth, yours, pointwise=pointwise)
 
-    def _truth_before_conviction(self, point: Point) -> Truth:
-        truth = self._truth(point, criteria.DRAWS_BEFORE_CONVICTION)
+    def _truth_before_conviction(self, point: Point, yours: Pass) -> Truth:
+        truth = self._truth(point, yours, criteria.DRAWS_BEFORE_CONVICTION)
         if self.trusted is not None and self.case.pointwise and point.directions is None:
-            better = differences.corrected(truth, point)
+            better = differences.corrected(truth, point.exact())
             self.record.findings += corrections(truth, better)
             truth = better
         for function in filter(None, (self.case.fn, self.case.reference)):
-            run = point.of(function).exact().run
+            exact = point.of(function).exact()
             try:
-                moved = rounding.spread(run, self.case.dtype, self.draw, criteria.ROUNDED_DRAWS)
+                truth = truth.widened(rounding.spread(exact.run, self.case.dtype, self.draw))
+                if not self.case.pointwise:  # there the slopes to both sides have told
+                    truth = truth.widened(kinks.jumps(exact, self.draw))
             except Refused:  # it may take its own dtype alone, or have no second derivative
                 continue
-            truth = truth.widened(moved)
         return truth
 
 
@@ -202,6 +241,7 @@ def _row(
         nans=found.yours.nans,
         zeros=found.yours.zeros,
         signs=found.yours.signs,
+        told=found.told,
     )
 
 

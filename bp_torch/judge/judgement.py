@@ -8,10 +8,12 @@ from torch import Tensor
 from bp_torch.judge.criteria import (
     FACTOR,
     FLOOR,
+    OVERFLOW_ALONE,
     PEER,
     PEER_IN_FLOAT64,
     PEER_LIMIT,
     PEER_RIGHT,
+    TELLING,
 )
 from bp_torch.judge.distance import unit
 from bp_torch.judge.truth import Estimate
@@ -44,6 +46,8 @@ class Judgement:
     autograd: Side | None
     worst: tuple[int, ...] | None
     """Where your error is largest in units of the limit; None for an empty tensor."""
+    told: int
+    """In how many elements the truth is known well enough to tell a gradient from none."""
 
     @property
     def ok(self) -> bool:
@@ -86,21 +90,32 @@ def judge(
         room = max(room, PEER * _factor(theirs, exact, scale).deviation)
         peer_right = peer_error < PEER_RIGHT * exact.abs()
         excused = ~theirs.isfinite()
-    limit = limit.clamp(min=_smallest(dtype))
-    normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * limits.tiny) & peer_right
+    least = _smallest(dtype, alone=peer is None)
+    limit = limit.clamp(min=least)
+    normal = exact.abs() > torch.maximum(truth.spread, truth.spread.new_tensor(least))
+    normal &= (exact.abs() > 2 * limits.tiny) & peer_right
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
     if systematic and factor.deviation > room and not bad.any():
         bad |= known & (error > scale)
-    # An overflow that the dtype cannot avoid is no mistake.
-    bad &= ~((exact.abs() > limits.max) & (mine == torch.inf * exact.sign()))
+    # An overflow that the dtype cannot avoid is no mistake; nor one that factors on the way cannot,
+    # where there is no peer to show that.
+    largest = limits.max / (OVERFLOW_ALONE if peer is None else 1)
+    bad &= ~((exact.abs() > largest) & (mine == torch.inf * exact.sign()))
     return Judgement(
         bad=bad,
         limit=limit,
         yours=_side(yours, truth, dtype),
         autograd=None if peer is None else _side(peer, truth, dtype),
         worst=_worst(torch.where(known, error / limit, 0.0), bad),
+        told=int((known & (limit < _telling(exact))).sum()),
     )
+
+
+def _telling(exact: Tensor) -> float:
+    """The error that must be seen: the largest entry itself; where all are 0, a hundredth."""
+    largest = exact.abs().nan_to_num(0.0, 0.0).max().item() if exact.numel() else 0.0
+    return largest or TELLING
 
 
 @dataclass(frozen=True)
@@ -163,8 +178,11 @@ def _worst(excess: Tensor, bad: Tensor) -> tuple[int, ...] | None:
     return tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
 
 
-def _smallest(dtype: torch.dtype) -> float:
+def _smallest(dtype: torch.dtype, *, alone: bool) -> float:
     """The smallest difference that counts: results below the smallest normal number may be flushed
-    to zero, but for float16, whose subnormal numbers every processor keeps."""
+    to zero, but for float16, whose subnormal numbers every processor keeps. Without a peer, which
+    would show it, so may what they are made of."""
     limits = torch.finfo(dtype)
-    return limits.tiny * limits.eps if dtype == torch.float16 else limits.tiny
+    if dtype == torch.float16:
+        return limits.tiny * limits.eps
+    return limits.tiny / limits.eps if alone else limits.tiny

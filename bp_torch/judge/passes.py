@@ -5,11 +5,14 @@ nothing else is ever caught as one: an error of the judge's own must not look li
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from bp_torch.judge.widening import InFloat64
 
 Function = Callable[..., tuple[Tensor, ...]]
 """From tensors to their floating-point results."""
@@ -72,22 +75,42 @@ class Point:
     upstream: tuple[Tensor, ...]
     directions: Tensors | None = None
     """For each wanted input, where the second derivative along them is asked for."""
+    wide: bool = False
+    """Whether all that the function touches is in float64, and not its inputs alone."""
 
     def __call__(self, *wanted: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(self.wanted, wanted, strict=True))
-        return self.function(*(given.get(name, t) for name, t in self.inputs.items()))
+        with self._widening():
+            return self.function(*(given.get(name, t) for name, t in self.inputs.items()))
+
+    def _widening(self) -> AbstractContextManager[Any]:
+        return InFloat64() if self.wide else nullcontext()
+
+    @torch.no_grad()
+    def values(self) -> tuple[Tensor, ...]:
+        """The outputs alone."""
+        with self._widening():
+            return outputs_of(self.function, *self.inputs.values())
+
+    def at(self, **inputs: Tensor) -> "Point":
+        """The same with some inputs replaced."""
+        return replace(self, inputs={**self.inputs, **inputs})
 
     def leaves(self) -> tuple[Tensor, ...]:
         """The wanted inputs as leaves of a new graph; strides and storage stay."""
         return tuple(self.inputs[name].detach().requires_grad_() for name in self.wanted)
+
+    def keeps_the_shape(self) -> bool:
+        """Whether all inputs and outputs have one shape."""
+        return len({t.shape for t in (*self.inputs.values(), *self.upstream)}) == 1
 
     def of(self, function: Function) -> "Point":
         """Another function at the same point."""
         return replace(self, function=function)
 
     def exact(self) -> "Point":
-        """The same point on the same numbers in float64."""
-        return self.changed(double)
+        """The same point on the same numbers, with everything in float64."""
+        return replace(self.changed(double), wide=True)
 
     def changed(self, change: Callable[[Tensor], Tensor], *, inputs: bool = True) -> "Point":
         """The same with every tensor changed; the inputs too, unless they are to stay."""
@@ -102,6 +125,10 @@ class Point:
     def run(self) -> Pass:
         """Outputs, and the gradient of Σ upstream · output by every wanted input; with directions
         the gradient of Σ direction · gradient, a Hessian times a direction."""
+        with self._widening():
+            return self._run()
+
+    def _run(self) -> Pass:
         leaves = self.leaves()
         outputs = outputs_of(self, *leaves)
         if [o.shape for o in outputs] != [g.shape for g in self.upstream]:
@@ -112,11 +139,15 @@ class Point:
                     f"same results"
                 )
             )
-        twice = self.directions is not None
-        gradients = differentiate(outputs, self.upstream, leaves, graph=twice)
-        if self.directions is not None:
+        if self.directions is None:
+            gradients = differentiate(outputs, self.upstream, leaves)
+        else:
+            # As in a network, the upstream gradient has a graph of its own and is asked as well:
+            # only so does torch refuse where a backward is once_differentiable.
+            upstream = [g.detach().requires_grad_() for g in self.upstream]
+            first = differentiate(outputs, upstream, leaves, graph=True)
             along = [self.directions[name] for name in self.wanted]
-            gradients = differentiate(gradients, along, leaves)
+            gradients = differentiate(first, along, (*leaves, *upstream))[: len(leaves)]
         return Pass(
             outputs=tuple(output.detach() for output in outputs),
             gradients={n: g.detach() for n, g in zip(self.wanted, gradients, strict=True)},

@@ -1,7 +1,7 @@
 """`compare`: cases are heard, the transforms tried, and the mistake called by its name."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from torch import Tensor
 from bp_torch.judge.cases import Case, make_case
 from bp_torch.judge.criteria import DRAWN_INPUTS
 from bp_torch.judge.distance import name_of
-from bp_torch.judge.hearing import Hearing, Record
+from bp_torch.judge.hearing import REMEDY, Hearing, Record
 from bp_torch.judge.mistakes.diagnosis import diagnose
 from bp_torch.judge.progress import progress_line
 from bp_torch.judge.report import GradientMismatch, Outcome, Report, TransformRow, words
@@ -22,12 +22,13 @@ def compare(
     fn: Any = None,
     reference: Any = None,
     *,
-    inputs: Sequence[Tensor] | Callable[[torch.Generator], Sequence[Tensor]],
+    inputs: Tensor | Sequence[Tensor] | Callable[[torch.Generator], Tensor | Sequence[Tensor]],
     backward: Callable[..., Any] | None = None,
-    dtypes: Sequence[torch.dtype] | None = None,
-    devices: Sequence[str | torch.device] | None = None,
+    dtypes: torch.dtype | Sequence[torch.dtype] | None = None,
+    devices: str | torch.device | Sequence[str | torch.device] | None = None,
     transforms: bool = True,
     compile: bool = True,
+    order: Literal[1, 2] = 1,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
@@ -39,25 +40,29 @@ def compare(
     Args:
         fn: the hand-written function or nn.Module, whose parameters then count as inputs.
         reference: the same mathematics for autograd; None: fn's own values are the truth.
-        inputs: tensors, or a function of a seeded generator that makes them (drawn three times).
-            Those that require a gradient are differentiated; where none does, all floating ones.
+        inputs: tensors, or one, or a function of a seeded generator that makes them (drawn three
+            times). Those that require a gradient are differentiated; where none does, all floating
+            ones.
         backward: a bare formula (upstream, *inputs) → gradients, in place of fn.
         dtypes: to be judged; None: that of the inputs.
         devices: to be judged on; None: that of the inputs.
         transforms: whether to look at torch's transforms as well, in the finest of the dtypes
             (autocast in float32).
         compile: whether torch.compile and torch.export are among them (they take seconds).
+        order: 2: the second derivative is part of the verdict; 1: it is tried all the same, and a
+            warning where it is silently wrong.
         seed: of everything random; the global generator is left as it is.
         progress: told what is being tried; None: a line on a terminal where it takes over 2 s.
 
     Returns:
-        `Report`; report.ok says whether the gradient is right.
+        `Report`; report.verdict is "right", "wrong", or "inconclusive" where nothing could be told.
 
     Raises:
         TypeError, ValueError: what cannot be compared, in one line.
         Whatever fn raises on the given inputs, with a note on the trial and the shapes.
     """
-    record = Record()
+    dtypes, devices = _dtypes(dtypes), _devices(devices)
+    record = Record(order=order)
     table: tuple[TransformRow, ...] = ()
     with undisturbed(), progress_line(progress) as tell:
         drawn = [make_case(fn, reference, given, backward) for given in _drawn(inputs, seed)]
@@ -65,18 +70,30 @@ def compare(
         for number, cases in enumerate(asked):
             for case in cases:
                 hearing = Hearing(case, Draw(seed), record)
-                hearing.hear(_teller(tell, case), only_given=number > 0)
+                with case.constants_cast():
+                    hearing.hear(_teller(tell, case), only_given=number > 0)
         if transforms and record.ok:
             tell("torch's transforms")
             finest = min(asked[0], key=lambda case: torch.finfo(case.dtype).eps)
-            table = try_transforms(finest, compile=compile)
-    ok = record.ok and all(row.outcome is not Outcome.WRONG for row in table)
+            with finest.constants_cast():
+                table = try_transforms(finest, compile=compile)
+    failed = [row for row in table if row.outcome is Outcome.WRONG]
+    counted = [row for row in table if row.order <= order]
+    wrong = not record.ok or any(row in counted for row in failed)
+    record.warnings += [
+        f"under {row.name} the second derivative is silently wrong. {REMEDY}"
+        for row in failed
+        if row.order > order
+    ]
+    reason = "" if wrong else record.why_nothing_is_told()
     return Report(
-        ok=ok,
-        diagnosis=None if ok else diagnose(record, table),
+        verdict="wrong" if wrong else "inconclusive" if reason else "right",
+        reason=reason,
+        diagnosis=diagnose(record, counted) if wrong else None,
         rows=tuple(record.rows),
         checks=tuple(record.checks),
         transforms=table,
+        warnings=tuple(dict.fromkeys(record.warnings))[:1],
         findings=tuple(dict.fromkeys(record.findings)),
         not_taken=tuple(dict.fromkeys(record.refusals)),
         not_covered=_not_covered(record, reference is not None, transforms),
@@ -84,7 +101,7 @@ def compare(
 
 
 def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> Report:
-    """`compare`, for tests: raises `GradientMismatch` with the report where the gradient is wrong.
+    """`compare`, for tests: raises `GradientMismatch` with the report unless the gradient is right.
 
     Takes what `compare` takes.
     """
@@ -96,9 +113,44 @@ def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> R
 
 def _drawn(inputs: Any, seed: int) -> list[Sequence[Tensor]]:
     if not callable(inputs):
-        return [inputs]
+        return [_as_inputs(inputs)]
     generator = torch.Generator().manual_seed(seed)
-    return [tuple(inputs(generator)) for _ in range(DRAWN_INPUTS)]
+    return [_as_inputs(inputs(generator)) for _ in range(DRAWN_INPUTS)]
+
+
+def _as_inputs(inputs: Any) -> tuple[Tensor, ...]:
+    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+
+
+def _dtypes(dtypes: Any) -> Sequence[torch.dtype] | None:
+    given = (dtypes,) if isinstance(dtypes, torch.dtype) else dtypes
+    if given is None:
+        return None
+    if isinstance(given, str) or not all(
+        isinstance(dtype, torch.dtype) and dtype.is_floating_point for dtype in given
+    ):
+        raise TypeError(
+            f"dtypes must be floating-point dtypes, as [torch.float32, torch.bfloat16]; "
+            f"got {dtypes!r}"
+        )
+    return tuple(given)
+
+
+def _devices(devices: Any) -> Sequence[torch.device] | None:
+    if devices is None:
+        return None
+    single = isinstance(devices, str | torch.device)
+    try:
+        found = [torch.device(device) for device in ((devices,) if single else devices)]
+    except (RuntimeError, TypeError):
+        raise TypeError(f"devices must be such as ['cpu', 'cuda'], got {devices!r}") from None
+    for device in found:
+        try:
+            torch.ones((), device=device).item()  # it is there, and holds numbers
+        except (RuntimeError, AssertionError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(f"cannot compare on the device {device}: {reason}") from None
+    return found
 
 
 def _in_each(

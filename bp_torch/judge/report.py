@@ -10,12 +10,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from bp_torch.judge.evidence import Quantity
 from bp_torch.judge.trials import Role
 
 WIDTH = 80
+Verdict: TypeAlias = Literal["right", "wrong", "inconclusive"]
+
 SHOWN = 8
 """Rows of the table that the text shows; JSON has all of them."""
 REASON = 100
@@ -102,6 +104,8 @@ class Row:
     zeros: int
     signs: int
     """NaN or infinities, and zeros and wrong signs where the truth is a normal number."""
+    told: int
+    """In how many elements the truth is known well enough to tell a gradient from none."""
 
     @property
     def trial(self) -> str:
@@ -145,6 +149,8 @@ class TransformRow:
     """Such as "func.grad" or "compile(vmap(grad))"."""
     dtype: str
     outcome: Outcome
+    order: int
+    """Of the derivative that it takes."""
     detail: str
     """One short line: how wrong and where, why refused, what was bypassed; "" where right."""
 
@@ -153,24 +159,33 @@ class TransformRow:
 class Report:
     """The outcome of `compare`."""
 
-    ok: bool
+    verdict: Verdict
+    reason: str
+    """Why it is inconclusive; else empty."""
     diagnosis: Diagnosis | None
     """What is wrong; None where nothing is."""
     rows: tuple[Row, ...]
     checks: tuple[Check, ...]
     transforms: tuple[TransformRow, ...]
+    warnings: tuple[str, ...]
+    """What is not part of the verdict and will bite: a second derivative that is silently wrong."""
     findings: tuple[str, ...]
     """What is worth knowing beside the verdict, about autograd above all."""
     not_taken: tuple[Refusal, ...]
     not_covered: tuple[str, ...]
 
+    @property
+    def ok(self) -> bool:
+        """Whether the gradient has been found right."""
+        return self.verdict == "right"
+
     def to_json(self, *, indent: int | None = None) -> str:
-        """The whole report, stable: {"format": "bp_torch compare 2", …the fields of Report…}.
+        """The whole report, stable: {"format": "bp_torch compare 3", …the fields of Report…}.
 
         A row has its trial and its quantity in words, "trial" and "what". Numbers that JSON lacks
         are the strings "NaN", "Infinity" and "-Infinity".
         """
-        content = {"format": "bp_torch compare 2", **asdict(self)}
+        content = {"format": "bp_torch compare 3", "ok": self.ok, **asdict(self)}
         content["rows"] = [{"trial": r.trial, "what": r.what, **asdict(r)} for r in self.rows]
         return json.dumps(_plain(content), indent=indent, ensure_ascii=False, allow_nan=False)
 
@@ -194,7 +209,8 @@ class Report:
 
 
 class GradientMismatch(AssertionError):  # noqa: N818, it is an assertion, named as in tests
-    """A gradient is wrong; `report` says how. Raised by `assert_gradients`."""
+    """A gradient is not right, or nothing shows that it is; `report` says more. Raised by
+    `assert_gradients`."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(str(report))
@@ -215,13 +231,13 @@ def _plain(value: object) -> object:
 
 def _lines(report: Report) -> list[str]:
     lines: list[str] = []
-    if report.diagnosis is not None:
-        lines += _wrap(f"wrong: {report.diagnosis.sentence}")
-    else:
-        lines += _wrap("right: nothing of what was tried shows a mistake")
+    said = report.diagnosis.sentence if report.diagnosis is not None else report.reason
+    lines += _wrap(f"{report.verdict}: {said or 'nothing of what was tried shows a mistake'}")
+    for warning in report.warnings:
+        lines += _wrap(f"warning: {warning}")
     for finding in report.findings:
         lines += _wrap(f"note: {finding}")
-    failed = [row for row in report.rows if not row.ok]
+    failed = [] if report.ok else [row for row in report.rows if not row.ok]
     lines += ["", *_table(failed[:SHOWN] or _summary(report.rows))]
     if len(failed) > SHOWN:
         lines.append(f"… and {len(failed) - SHOWN} more")

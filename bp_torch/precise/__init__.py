@@ -1,1 +1,1 @@
-"""The accurate form of the sigmoid: value and derivative from z, right to the last bit."""
+"""The accurate form of the sigmoid: value and derivative from z, in float64, rounded once."""

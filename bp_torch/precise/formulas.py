@@ -1,4 +1,4 @@
-"""σ and its derivatives right to the last bit: from z, in float64, rounded once.
+"""σ and its derivatives without loss: from z, in float64, rounded once.
 
 The textbook's σ′ = ŷ(1 − ŷ) loses its digits where ŷ rounds to 1, and no arithmetic on ŷ brings
 them back: what distinguishes z = 20 from z = 30 has been rounded away. Computed from z,
@@ -27,7 +27,7 @@ WIDE = torch.float64
 
 
 def sigmoid(z: Tensor) -> Tensor:
-    """Logistic sigmoid, right to the last bit.
+    """Logistic sigmoid, computed in float64 and rounded once.
 
         σ(z) = 1/(1 + e^{−z})
 
@@ -54,7 +54,7 @@ def sigmoid(z: Tensor) -> Tensor:
 
 
 def sigmoid_backward(upstream: Tensor, z: Tensor) -> Tensor:
-    """The sigmoid's step of the chain rule, right to the last bit.
+    """The sigmoid's step of the chain rule, computed in float64 and rounded once.
 
         ∂C/∂z = g σ′(z) = g e/(1 + e)²,   g = ∂C/∂ŷ,   e = e^{−|z|}
 

@@ -17,8 +17,8 @@ LEFT_BEHIND = ("events.out.tfevents.*.bp_torch", "model.unfinished")
 LONGEST_NAME = 255
 """Bytes of a file's name, on all common file systems."""
 
-UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
-"""Control characters, halves of characters, and ends of lines, as Unicode sorts them."""
+UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Control and format characters, halves of characters, and ends of lines, as Unicode sorts them."""
 
 
 def require_folder_name(name: str) -> None:
@@ -138,4 +138,4 @@ def _let_go(directory: Path, lock: "BaseFileLock") -> None:
 
 def _require_printable(what: str, text: str) -> None:
     if any(unicodedata.category(character) in UNPRINTABLE for character in text):
-        raise ValueError(f"{what} must not contain control characters, got {text!r}")
+        raise ValueError(f"{what} must hold characters that can be shown, got {text!r}")

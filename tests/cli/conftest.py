@@ -100,6 +100,10 @@ def broken(z):
 def ends(z):
     raise SystemExit(0)
 
+def skips(z):
+    import pytest
+    pytest.skip("no such kernel")
+
 def talks(z):
     print("in the function")
     return torch.sigmoid(z)

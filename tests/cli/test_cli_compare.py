@@ -144,6 +144,7 @@ def test_the_inputs_are_the_same_for_one_seed_and_others_for_another(run, compar
         (["mine:right", "--inputs", "mine:make_one", "--shape", "3"], "choose one of them"),
         (["mine:broken"], "could not be tried: RuntimeError: no such kernel (raised in"),
         (["mine:ends"], "mine:ends could not be tried: it calls sys.exit(0)"),
+        (["mine:skips"], "mine:skips could not be tried: Skipped: no such kernel"),
         (["--reference", "torch:sigmoid"], "--reference is for a target, and there is none; name"),
         (["--json", "report.json"], "--json is for a target, and there is none"),
         (["--shape", "3"], "--shape is for a target, and there is none"),

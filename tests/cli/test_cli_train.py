@@ -82,11 +82,11 @@ def test_dataset_lists_what_there_is(run, arguments):
         (["--seed", "18446744073709551616"], "seed must be less than 2^64"),
         (["--name", "a/b"], "name must be a plain folder name, got 'a/b'"),
         (["--name", ""], "name must be a plain folder name, got ''"),
-        (["--name", "\x1b[31mred"], r"control characters, got '\x1b[31mred'"),
-        (["--name", "two\nlines"], r"control characters, got 'two\nlines'"),
+        (["--name", "\x1b[31mred"], r"characters that can be shown, got '\x1b[31mred'"),
+        (["--name", "two\nlines"], r"characters that can be shown, got 'two\nlines'"),
         (["--name", 300 * "a"], "name must be at most 255 bytes long, got 300"),
         (["--runs", ""], "runs must be the path of a folder"),
-        (["--runs", "a\x1b[31m"], r"control characters, got 'a\x1b[31m'"),
+        (["--runs", "a\x1b[31m"], r"characters that can be shown, got 'a\x1b[31m'"),
         (["--runs", "taken"], "runs must be a folder, got the file taken"),
         (["--runs", "taken/below"], "taken"),
         (["--no-such-option"], "--no-such-option"),
@@ -180,3 +180,14 @@ def test_two_processes_that_want_one_name(start, run, tmp_path):
     status, out, err = run("train", "--epochs", "1", "--name", "long")
     assert (status, err) == (0, "")
     assert sum("tfevents" in path.name for path in (tmp_path / "runs/long").iterdir()) == 1
+
+
+def test_without_a_compiler_one_line_says_what_to_do(start, tmp_path):
+    """The variable is read where Numba is imported: in a process of its own."""
+    process = start("train", "--epochs", "1", env={"NUMBA_DISABLE_JIT": "1"})
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert error.splitlines() == [
+        "bp-torch: fused steps are compiled by Numba, and NUMBA_DISABLE_JIT is set; unset it"
+    ]
+    assert not (tmp_path / "runs" / "breast-cancer-1" / "model.safetensors").exists()

@@ -367,7 +367,7 @@ def test_the_text_begins_with_the_verdict_and_fits_80_columns(fn):
 def test_the_json_is_whole_and_plain():
     report = prove(with_backward(lambda g, y: g * (1 - y) * y / 0))
     content = json.loads(report.to_json())
-    assert content["format"] == "bp_torch compare 2"
+    assert content["format"] == "bp_torch compare 3"
     assert content["ok"] is False
     assert content["diagnosis"]["mistake"] in get_args(Mistake)
     assert len(content["rows"]) == len(report.rows)
@@ -409,7 +409,7 @@ def test_a_bug_of_the_judge_is_no_refusal_of_the_function(monkeypatch):
     """Only what foreign code raises is caught, so that an error of ours is seen."""
     from bp_torch.judge import trials
 
-    def broken(tensor):
+    def broken(tensor, **options):
         raise ZeroDivisionError("of the judge's own")
 
     monkeypatch.setattr(trials, "_tiny_among", broken)

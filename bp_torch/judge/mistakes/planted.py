@@ -25,9 +25,9 @@ MIXING = ("softmax", "norm", "mm", "mv", "sum", "mean", "logsumexp", "cumsum")
 
 def saved_replaced(e: Evidence) -> Iterator[Hypothesis]:
     """An input's factor is missing: wherever the reference saved that input, it finds ones."""
-    for name, tensor in e.point.inputs.items():
+    for name, tensor in {**e.point.inputs, **e.case.constants}.items():
         if tensor.is_floating_point():
-            guess = _with_saved(e, name, torch.ones_like)
+            guess = _with_saved(e, tensor, torch.ones_like)
             text = f"{e.the_gradient} lacks the factor {name}"
             yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
 
@@ -37,7 +37,8 @@ def updated_weights(e: Evidence) -> Iterator[Hypothesis]:
     for name, estimate in e.truth.gradients.items():
         if name in e.bad:
             continue
-        one = _with_saved(e, name, lambda t, step=estimate.value: t - step)  # type: ignore[misc]
+        parameter = e.point.inputs[name]
+        one = _with_saved(e, parameter, lambda t, step=estimate.value: t - step)  # type: ignore[misc]
         numerator = denominator = 0.0
         for bad in e.bad:
             moved = one[bad] - e.exact(bad)
@@ -51,10 +52,9 @@ def updated_weights(e: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("updated-weights", text, guess)
 
 
-def _with_saved(e: Evidence, name: str, change: Callable[[Tensor], Tensor]) -> Tensors:
-    """The reference's gradients when it finds that input changed among its saved tensors."""
-    exact = e.point.exact()
-    original = exact.inputs[name]
+def _with_saved(e: Evidence, tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensors:
+    """The reference's gradients when it finds that tensor changed among those it saved."""
+    exact, original = e.point.exact(), tensor.detach().double()
 
     def unpack(saved: Tensor) -> Tensor:
         if saved.dtype != original.dtype or saved.numel() != original.numel():

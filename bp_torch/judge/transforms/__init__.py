@@ -3,10 +3,12 @@ be dropped, refused or wrong elsewhere."""
 
 from dataclasses import replace
 
+import torch
+
 from bp_torch.judge.cases import Case
 from bp_torch.judge.criteria import FEW, MOST_FOR_TRANSFORMS
 from bp_torch.judge.distance import name_of
-from bp_torch.judge.passes import each
+from bp_torch.judge.passes import Refused, each, outputs_of
 from bp_torch.judge.report import Outcome, TransformRow
 from bp_torch.judge.transforms.table import transform_table
 
@@ -20,10 +22,10 @@ def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
     """
     small = case
     if case.pointwise:
-        small = replace(case, inputs=each(case.inputs, lambda t: t.flatten()[:FEW]))
+        small = _few_elements(case)
     elif sum(tensor.numel() for tensor in case.inputs.values()) > MOST_FOR_TRANSFORMS:
         reason = f"more than {MOST_FOR_TRANSFORMS} elements: try fewer"
-        return (TransformRow("all", name_of(case.dtype), Outcome.REFUSED, reason),)
+        return (TransformRow("all", name_of(case.dtype), Outcome.REFUSED, 1, reason),)
     table = transform_table(small, compile=compile)
     if all(row.outcome is not Outcome.WRONG for row in table):
         return table
@@ -33,3 +35,17 @@ def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
     return tuple(
         own if row.outcome is Outcome.WRONG else row for row, own in zip(table, alone, strict=True)
     )
+
+
+def _few_elements(case: Case) -> Case:
+    """The case at the first elements that have a value, where it takes them alone: what it closes
+    over may need all."""
+    try:
+        whole = outputs_of(case.fn, *case.inputs.values())
+        finite = torch.stack([output.isfinite() for output in whole]).all(0).flatten()
+        few = replace(case, inputs=each(case.inputs, lambda t: t.flatten()[finite][:FEW]))
+        cut = outputs_of(few.fn, *few.inputs.values())
+    except Refused:
+        return case
+    same = all(torch.equal(a.flatten()[finite][:FEW], b) for a, b in zip(whole, cut, strict=True))
+    return few if same and finite.any() else case

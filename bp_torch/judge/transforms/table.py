@@ -42,6 +42,8 @@ class Row:
     """What has to run: "backward" or "jvp"."""
     compiles: bool = False
     autocasts: bool = False
+    order: int = 1
+    """Of the derivative that it takes."""
 
 
 def _vmap(point: Point) -> Any:
@@ -143,6 +145,7 @@ ROWS = (
         lambda p: torch.func.hessian(cost(p), places(p))(*wanted(p)),
         by_eager.hessian,
         expect_alone=by_eager.hessian_by_differences,
+        order=2,
     ),
     Row(
         "per-sample gradients",
@@ -158,6 +161,7 @@ ROWS = (
         expect_alone=lambda p: by_eager.along(
             by_eager.hessian_by_differences(p), by_eager.direction(p)
         ),
+        order=2,
     ),
     Row("checkpoint", "gradient", _checkpoint),
     Row("autocast", "gradient", _autocast, _autocast, gradient, autocasts=True),
@@ -220,8 +224,10 @@ class Scene:
         exact = point.of(case.told_by).exact()
         try:
             exact.run()
-        except Refused:  # it holds weights of its own, or a kernel, for one dtype only
+        except Refused:  # it has a kernel for one dtype only
             exact = point.of(case.told_by)
+        if case.reference is None:  # the function itself is what torch should make of it
+            exact = point
         return cls(
             point=point,
             exact=exact,
@@ -233,7 +239,7 @@ class Scene:
 
 def _judged(row: Row, scene: Scene) -> TransformRow:
     outcome, detail = _outcome(row, scene)
-    return TransformRow(row.name, name_of(scene.dtype), outcome, detail[:DETAIL_LENGTH])
+    return TransformRow(row.name, name_of(scene.dtype), outcome, row.order, detail[:DETAIL_LENGTH])
 
 
 def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str]:

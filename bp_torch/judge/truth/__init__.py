@@ -34,6 +34,19 @@ class Truth:
     outputs: tuple[Estimate, ...]
     gradients: dict[str, Estimate]
 
+    def where_defined(self) -> "Truth":
+        """Of a pointwise function: no gradient is known where a value is NaN."""
+        if not self.outputs:
+            return self
+        defined = torch.stack([~each.value.isnan() for each in self.outputs]).all(0)
+        return Truth(
+            self.outputs,
+            {
+                name: Estimate(each.value.where(defined, torch.nan), each.spread)
+                for name, each in self.gradients.items()
+            },
+        )
+
     def widened(self, spread: Pass) -> "Truth":
         """The same truth, trusted no further than this spread says."""
         return Truth(

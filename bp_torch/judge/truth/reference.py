@@ -1,21 +1,25 @@
 """The truth as autograd has it: the reference in float64 on the same numbers, and its spread."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from bp_torch.judge import criteria
-from bp_torch.judge.passes import Point, outputs_of
+from bp_torch.judge.passes import Point, each
 from bp_torch.judge.trials import Draw
 from bp_torch.judge.truth import Estimate, Truth, widen
 
 
-def find_truth(point: Point, dtype: torch.dtype, draw: Draw, *, draws: int) -> Truth:
-    """What the function of this point gives in float64, and how far `dtype` can tell it.
+def find_truth(
+    exact: Point, dtype: torch.dtype, draw: Draw, *, draws: int, inputs_too: bool = False
+) -> Truth:
+    """What the function of this exact point gives, and how far `dtype` can tell it.
 
     The spread is the largest change of the result over a few draws in which each tensor saved for
-    backward, and the upstream gradient, is off by half a last place of `dtype`.
+    backward, and the upstream gradient, is off by half a last place of `dtype`; with `inputs_too`
+    the inputs as well, as if they had been rounded.
     """
-    exact = point.exact()
     result = exact.run()
     # In float64 itself 1 + eps/2 is 1: there a whole place.
     half_place = max(torch.finfo(dtype).eps / 2, torch.finfo(torch.float64).eps)
@@ -29,12 +33,11 @@ def find_truth(point: Point, dtype: torch.dtype, draw: Draw, *, draws: int) -> T
     gradients = {n: Estimate(g, torch.zeros_like(g)) for n, g in result.gradients.items()}
     for _ in range(draws):
         with torch.autograd.graph.saved_tensors_hooks(lambda t: t, jitter):
-            moved = exact.changed(jitter, inputs=False).run()
+            moved = exact.changed(jitter, inputs=inputs_too).run()
         for name, known in gradients.items():
             widen(known.spread, moved.gradients[name], known.value)
         if exact.directions is None:
-            with torch.no_grad():
-                nudged = outputs_of(exact.function, *map(jitter, exact.inputs.values()))
+            nudged = replace(exact, inputs=each(exact.inputs, jitter)).values()
             for known, value in zip(outputs, nudged, strict=True):
                 widen(known.spread, value, known.value)
     for known in gradients.values():

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from bp_torch.judge import criteria
 from bp_torch.judge.passes import Pass
 from bp_torch.judge.trials import Draw
 from bp_torch.judge.truth import widen
@@ -49,7 +50,7 @@ class Rounding(TorchDispatchMode):
         )
 
 
-def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw, draws: int) -> Pass:
+def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw) -> Pass:
     """The largest change of outputs and gradients over a few runs with rounded operations.
 
     Args:
@@ -59,7 +60,7 @@ def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw, draws: int) 
     exact = run()
     outputs = tuple(torch.zeros_like(output) for output in exact.outputs)
     gradients = {name: torch.zeros_like(gradient) for name, gradient in exact.gradients.items()}
-    for _ in range(draws):
+    for _ in range(criteria.ROUNDED_DRAWS):
         with Rounding(dtype, draw):
             moved = run()
         for total, a, b in zip(outputs, moved.outputs, exact.outputs, strict=True):
