@@ -88,8 +88,9 @@ MOST_INPUTS_FOR_SUBSETS = 4
 """Of so many inputs every subset is tried with gradients, 14 of them; of more each alone and all
 but each."""
 
-HALVES = 3
-"""So often half of the elements is changed, to see whether the others' outputs move."""
+HALVES = 2
+"""So often half of the elements is moved, up and down, near and far, to see whether the others'
+outputs move."""
 
 RUNS = 3
 """How often a run is repeated, to see whether it varies."""

@@ -94,6 +94,8 @@ def judge(
     limit = limit.clamp(min=least)
     normal = exact.abs() > torch.maximum(truth.spread, truth.spread.new_tensor(least))
     normal &= (exact.abs() > 2 * limits.tiny) & peer_right
+    if peer is None:  # which would show whether it had to be lost
+        normal = torch.zeros_like(normal)
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
     if systematic and factor.deviation > room and not bad.any():

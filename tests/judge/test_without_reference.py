@@ -45,7 +45,7 @@ def test_what_is_off_is_found_to_be(name):
 @pytest.mark.parametrize("name", sorted({*UNARY, *MIXING} - NOT_IN_BFLOAT16))
 def test_nor_in_bfloat16(name):
     report = prove({**UNARY, **MIXING}[name], torch.bfloat16)
-    assert report.ok, report
+    assert report.verdict != "wrong", report
 
 
 @pytest.mark.slow
@@ -54,7 +54,7 @@ def test_nor_in_bfloat16(name):
 @pytest.mark.parametrize("name", [*UNARY, *MIXING])
 def test_nor_with_other_numbers(name, dtype, seed):
     report = prove({**UNARY, **MIXING}[name], dtype, seed)
-    assert report.ok or (name, dtype) in OFF, report
+    assert report.verdict != "wrong" or (name, dtype) in OFF, report
 
 
 def test_torch_is_off_where_it_is_said_to_be():
