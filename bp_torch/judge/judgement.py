@@ -78,7 +78,8 @@ def judge(
     error, factor = _error(mine, exact, dtype), _factor(mine, exact, scale)
     limit = FLOOR * scale
     room = FACTOR * limits.eps + factor.uncertainty
-    peer_right, excused = torch.ones_like(known), torch.zeros_like(known)
+    # Without a peer nobody shows that what is lost could have been kept.
+    peer_right = excused = torch.zeros_like(known)
     if peer is not None:
         theirs = peer.double()
         peer_error = _error(theirs, exact, dtype)
@@ -90,12 +91,8 @@ def judge(
         room = max(room, PEER * _factor(theirs, exact, scale).deviation)
         peer_right = peer_error < PEER_RIGHT * exact.abs()
         excused = ~theirs.isfinite()
-    least = _smallest(dtype, alone=peer is None)
-    limit = limit.clamp(min=least)
-    normal = exact.abs() > torch.maximum(truth.spread, truth.spread.new_tensor(least))
-    normal &= (exact.abs() > 2 * limits.tiny) & peer_right
-    if peer is None:  # which would show whether it had to be lost
-        normal = torch.zeros_like(normal)
+    limit = limit.clamp(min=_smallest(dtype, alone=peer is None))
+    normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * limits.tiny) & peer_right
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
     if systematic and factor.deviation > room and not bad.any():

@@ -92,7 +92,7 @@ class Point:
         with self._widening():
             return outputs_of(self.function, *self.inputs.values())
 
-    def at(self, **inputs: Tensor) -> "Point":
+    def at(self, inputs: Tensors) -> "Point":
         """The same with some inputs replaced."""
         return replace(self, inputs={**self.inputs, **inputs})
 

@@ -93,7 +93,7 @@ def compare(
         rows=tuple(record.rows),
         checks=tuple(record.checks),
         transforms=table,
-        warnings=tuple(dict.fromkeys(record.warnings))[:1],
+        warnings=tuple(dict.fromkeys(record.warnings)),
         findings=tuple(dict.fromkeys(record.findings)),
         not_taken=tuple(dict.fromkeys(record.refusals)),
         not_covered=_not_covered(record, reference is not None, transforms),

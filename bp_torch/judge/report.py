@@ -233,7 +233,7 @@ def _lines(report: Report) -> list[str]:
     lines: list[str] = []
     said = report.diagnosis.sentence if report.diagnosis is not None else report.reason
     lines += _wrap(f"{report.verdict}: {said or 'nothing of what was tried shows a mistake'}")
-    for warning in report.warnings:
+    for warning in report.warnings[:1]:  # the others say the same of another input or dtype
         lines += _wrap(f"warning: {warning}")
     for finding in report.findings:
         lines += _wrap(f"note: {finding}")

@@ -23,7 +23,7 @@ def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
     small = case
     if case.pointwise:
         small = _few_elements(case)
-    elif sum(tensor.numel() for tensor in case.inputs.values()) > MOST_FOR_TRANSFORMS:
+    if sum(tensor.numel() for tensor in small.inputs.values()) > MOST_FOR_TRANSFORMS:
         reason = f"more than {MOST_FOR_TRANSFORMS} elements: try fewer"
         return (TransformRow("all", name_of(case.dtype), Outcome.REFUSED, 1, reason),)
     table = transform_table(small, compile=compile)
@@ -47,5 +47,8 @@ def _few_elements(case: Case) -> Case:
         cut = outputs_of(few.fn, *few.inputs.values())
     except Refused:
         return case
-    same = all(torch.equal(a.flatten()[finite][:FEW], b) for a, b in zip(whole, cut, strict=True))
+    # Nearly: the last place may depend on how many elements a kernel has before it.
+    rtol = torch.finfo(case.dtype).eps ** 0.5
+    pairs = zip(whole, cut, strict=True)
+    same = all(torch.allclose(a.flatten()[finite][:FEW], b, rtol=rtol) for a, b in pairs)
     return few if same and finite.any() else case

@@ -134,7 +134,7 @@ def _terms(exact: Point, name: str, moved: Tensor) -> Tensor:
 def _weighed(exact: Point, name: str, moved: Tensor) -> list[Tensor]:
     """The terms upstream · output with that input moved; NaN where the function has no value."""
     try:
-        outputs = exact.at(**{name: moved}).values()
+        outputs = exact.at({name: moved}).values()
     except Refused:
         return [torch.full_like(g, torch.nan) for g in exact.upstream]
     return [o * g for o, g in zip(outputs, exact.upstream, strict=True)]
