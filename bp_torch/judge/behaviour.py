@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import FACTOR, FLOOR, RUNS
+from bp_torch.judge.criteria import FACTOR, FLOOR, MEAN_RUNS, RUNS
 from bp_torch.judge.distance import relative_distance
-from bp_torch.judge.passes import Function, Point, differentiate, outputs_of
+from bp_torch.judge.passes import SEED, Function, Pass, Point, differentiate, outputs_of
 from bp_torch.judge.report import Check, Property
 from bp_torch.judge.trials import Draw, Trial
 
@@ -48,25 +48,38 @@ def observe(fn: Function, trial: Trial, draw: Draw) -> tuple[list[Check], list[s
     twice = _distance(backward(), first)
 
     eps = max(torch.finfo(gradient.dtype).eps for gradient in first)
-    varies = max(_distance_of_another_run(fn, trial, sent, first) for _ in range(RUNS))
+    runs = [_another_run(fn, trial, sent, seed) for seed in range(1, RUNS + 1)]
+    notes = []
+    if any(not _same(run.outputs, values) for run in runs):
+        # Its forward draws random numbers: then the same ones, as all other trials do.
+        runs = [_another_run(fn, trial, sent, SEED) for _ in range(RUNS)]
+        notes.append("fn draws random numbers: every run begins with the same random state")
+    varies = max(_distance(tuple(run.gradients.values()), first) for run in runs)
     if varies > FACTOR * eps:
         text = f"repeated runs differ by {varies:.2g} of the largest entry"
-        return [*checks, _check(Property.DETERMINISTIC, False, text)], []
+        return [*checks, _check(Property.DETERMINISTIC, False, text)], notes
     text = (
         f"a second backward differs by {twice:.2g} of the largest entry: the first overwrote "
         f"what was saved for it"
     )
     checks.append(_check(Property.SAME_BACKWARD_TWICE, twice <= FLOOR * eps, text))
-    slightly = [f"not deterministic: repeated runs differ by {varies:.2g}"] if varies else []
-    return checks, slightly
+    if varies:
+        notes.append(f"not deterministic: repeated runs differ by {varies:.2g}")
+    return checks, notes
 
 
-def _distance_of_another_run(
-    fn: Function, trial: Trial, upstream: Iterable[Tensor], first: tuple[Tensor, ...]
-) -> float:
+def mean_of_runs(point: Point) -> tuple[Pass, dict[str, Tensor]]:
+    """The mean of a random gradient over many runs, and four standard errors of it."""
+    runs = [point.run(seed=seed) for seed in range(MEAN_RUNS)]
+    stacked = {n: torch.stack([r.gradients[n].double() for r in runs]) for n in point.wanted}
+    means = {name: each.mean(0) for name, each in stacked.items()}
+    errors = {name: 4 * each.std(0) / MEAN_RUNS**0.5 for name, each in stacked.items()}
+    return Pass(runs[0].outputs, means), errors
+
+
+def _another_run(fn: Function, trial: Trial, upstream: Iterable[Tensor], seed: int) -> Pass:
     copies = tuple(gradient.clone() for gradient in upstream)
-    again = Point(fn, trial.inputs, trial.wanted, copies).run().gradients
-    return _distance(tuple(again.values()), first)
+    return Point(fn, trial.inputs, trial.wanted, copies).run(seed=seed)
 
 
 def _distance(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> float:

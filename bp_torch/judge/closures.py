@@ -14,6 +14,9 @@ from bp_torch.judge.passes import Tensors
 DEPTH = 4
 """Functions within functions and attributes of objects, so far down."""
 
+RULES = ("forward", "setup_context", "backward", "vjp", "jvp")
+"""What an autograd.Function is written in."""
+
 
 def constants_of(*functions: Any) -> Tensors:
     """The floating-point tensors that these functions use besides their arguments.
@@ -60,6 +63,8 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from ((str(key), each) for key, each in value.items())
     elif isinstance(value, list | tuple):
         yield from ((str(k), each) for k, each in enumerate(value))
+    elif isinstance(value, type) and issubclass(value, torch.autograd.Function):
+        yield from (("", getattr(value, rule)) for rule in RULES if rule in vars(value))
     elif not isinstance(value, type | types.ModuleType) and hasattr(value, "__dict__"):
         yield from vars(value).items()
 

@@ -44,7 +44,7 @@ PEER_LIMIT = 64.0
 DRAWS = 3
 """Random draws for the spread; each costs one backward pass of the reference."""
 
-ROUNDED_DRAWS = 6
+ROUNDED_DRAWS = 10
 """Runs with every operation rounded, of each side, before a conviction."""
 
 DRAWS_BEFORE_CONVICTION = 16
@@ -92,8 +92,9 @@ HALVES = 2
 """So often half of the elements is moved, up and down, near and far, to see whether the others'
 outputs move."""
 
-RUNS = 3
-"""How often a run is repeated, to see whether it varies."""
+RUNS, MEAN_RUNS = 3, 256
+"""How often a run is repeated, to see whether it varies; and how often one that does, to see
+whether its mean is right."""
 
 # The truth by differences of values.
 

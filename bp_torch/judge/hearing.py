@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor
 
 from bp_torch.judge import criteria
-from bp_torch.judge.behaviour import observe
+from bp_torch.judge.behaviour import mean_of_runs, observe
 from bp_torch.judge.cases import Case
 from bp_torch.judge.distance import name_of
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.findings import autograd_findings, corrections
 from bp_torch.judge.judgement import Judgement, judge
-from bp_torch.judge.passes import Pass, Point, Refused
+from bp_torch.judge.passes import Pass, Point, Refused, Tensors, note
 from bp_torch.judge.report import Check, Property, Refusal, Row, words
 from bp_torch.judge.trials import Draw, Role, Trial, trials
 from bp_torch.judge.truth import Estimate, Truth, differences, kinks, reference, rounding
@@ -33,6 +33,8 @@ class Record:
     warnings: list[str] = field(default_factory=list)
     order: int = 1
     """2 where the second derivative is part of the verdict."""
+    reference_is_wrong: bool = False
+    """Whether autograd's gradient of the reference is not that of its value."""
 
     @property
     def ok(self) -> bool:
@@ -71,6 +73,8 @@ class Hearing:
         self.case, self.draw, self.record = case, draw, record
         self.trusted = case.reference
         """Whose gradient in float64 is the truth; None: differences of values are."""
+        self.random = False
+        """Whether the gradient varies from run to run: then its mean is judged."""
 
     def hear(self, tell: Callable[[Role], None], *, only_given: bool) -> None:
         """Run every trial; only the given inputs where they are a further draw of the same.
@@ -87,6 +91,8 @@ class Hearing:
                 if not self._behaves(trial):
                     return
                 self._ask(trial.role, trial.point(self.case.told_by))
+                if self.random:
+                    return
                 self._try_twice(trial)
                 if only_given:
                     return
@@ -95,6 +101,7 @@ class Hearing:
         checks, findings = observe(self.case.fn, trial, self.draw)
         self.record.checks += checks
         self.record.findings += findings
+        self.random = any(c.property is Property.DETERMINISTIC and not c.ok for c in checks)
         return all(c.ok for c in checks if c.property is Property.INPUTS_UNCHANGED)
 
     def _try(self, trial: Trial) -> None:
@@ -122,13 +129,16 @@ class Hearing:
         if self.case.pointwise and not point.keeps_the_shape():
             raise Refused(ValueError("its inputs no longer fit what the function closes over"))
         yours = point.of(self.case.fn).run()
-        peer = None if self.case.reference is None else point.run()
+        unsure: Tensors | None = None
+        if self.random:
+            yours, unsure = mean_of_runs(point.of(self.case.fn))
         if role is Role.AS_GIVEN and point.directions is None:
             self._examine_the_reference(point)
+        peer = None if self.case.reference is None else point.run()
         sides = (self.case, role, point, yours, peer)
-        rows, evidence = _judged(*sides, self._truth(point, yours, criteria.DRAWS))
+        rows, evidence = _judged(*sides, self._truth(point, yours, criteria.DRAWS, unsure))
         if not all(row.ok for row in rows):
-            rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours))
+            rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours, unsure))
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
         if evidence.bad and evidence.quantity.order <= self.record.order:
@@ -146,13 +156,18 @@ class Hearing:
         exact = point.exact()
         off = differences.disagreement(exact, exact.run().gradients, self.draw)
         if off > criteria.REFERENCE_DISAGREES:
-            self.trusted = None
+            self.trusted, self.record.reference_is_wrong = None, True
             self.record.findings.append(
                 f"autograd's gradient of the reference is not the derivative of its value (off by "
                 f"{off:.2g} of the sum of terms); differences of the value are the truth"
             )
 
-    def _truth(self, point: Point, yours: Pass, draws: int) -> Truth:
+    def _truth(self, point: Point, yours: Pass, draws: int, unsure: Tensors | None) -> Truth:
+        """The truth, and what it is uncertain by; `unsure`: what yours are."""
+        truth = self._known(point, yours, draws)
+        return truth if unsure is None else truth.unsure_by(unsure)
+
+    def _known(self, point: Point, yours: Pass, draws: int) -> Truth:
         dtype, draw = self.case.dtype, self.draw
         if self.trusted is not None:
             truth = reference.find_truth(point.exact(), dtype, draw, draws=draws)
@@ -161,8 +176,8 @@ class Hearing:
         truth = differences.find_truth(point.exact(), dtype, draw, draws=draws, pointwise=pointwise)
         return differences.where_values_are_finite(truth, yours, pointwise=pointwise)
 
-    def _truth_before_conviction(self, point: Point, yours: Pass) -> Truth:
-        truth = self._truth(point, yours, criteria.DRAWS_BEFORE_CONVICTION)
+    def _truth_before_conviction(self, point: Point, yours: Pass, unsure: Tensors | None) -> Truth:
+        truth = self._truth(point, yours, criteria.DRAWS_BEFORE_CONVICTION, unsure)
         if self.trusted is not None and self.case.pointwise and point.directions is None:
             better = differences.corrected(truth, point.exact())
             self.record.findings += corrections(truth, better)
@@ -255,7 +270,5 @@ def _its_own_error(case: Case) -> Iterator[None]:
         error = refusal.error
     if error is not None:  # outside the handler, so that it keeps a cause of its own
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in case.inputs.values())
-        note = f"raised in the trial '{words(Role.AS_GIVEN)}', inputs of shape {shapes}"
-        # As add_note does, which Python 3.10 lacks.
-        setattr(error, "__notes__", [*getattr(error, "__notes__", []), note])  # noqa: B010
+        note(error, f"raised in the trial '{words(Role.AS_GIVEN)}', inputs of shape {shapes}")
         raise error

@@ -35,6 +35,13 @@ class Refused(Exception):  # noqa: N818, it is no error of ours
         return f"{type(self.error).__name__}: {next((line for line in lines if line), '')}"
 
 
+def note(error: BaseException, text: str) -> None:
+    """Add a note to what was raised, once; as add_note does, which Python 3.10 lacks."""
+    notes = getattr(error, "__notes__", [])
+    if text not in notes:
+        setattr(error, "__notes__", [*notes, text])  # noqa: B010
+
+
 @contextmanager
 def foreign_code() -> Iterator[None]:
     """Around a call of foreign code: what it raises becomes `Refused`."""
@@ -46,8 +53,14 @@ def foreign_code() -> Iterator[None]:
         raise Refused(error) from error
 
 
-def outputs_of(function: Function, *inputs: Tensor) -> tuple[Tensor, ...]:
+SEED = 0
+"""Of torch's own generators before each run: what draws random numbers, as dropout does, draws the
+same ones for both sides."""
+
+
+def outputs_of(function: Function, *inputs: Tensor, seed: int = SEED) -> tuple[Tensor, ...]:
     """What the function gives, or its refusal."""
+    torch.manual_seed(seed)
     with foreign_code():
         return function(*inputs)
 
@@ -122,15 +135,15 @@ class Point:
             directions=None if directions is None else each(directions, change),
         )
 
-    def run(self) -> Pass:
+    def run(self, seed: int = SEED) -> Pass:
         """Outputs, and the gradient of Σ upstream · output by every wanted input; with directions
         the gradient of Σ direction · gradient, a Hessian times a direction."""
         with self._widening():
-            return self._run()
+            return self._run(seed)
 
-    def _run(self) -> Pass:
+    def _run(self, seed: int) -> Pass:
         leaves = self.leaves()
-        outputs = outputs_of(self, *leaves)
+        outputs = outputs_of(self, *leaves, seed=seed)
         if [o.shape for o in outputs] != [g.shape for g in self.upstream]:
             raise Refused(
                 ValueError(

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from bp_torch.judge.cases import Case, make_case
 from bp_torch.judge.criteria import DRAWN_INPUTS
@@ -15,6 +14,7 @@ from bp_torch.judge.progress import progress_line
 from bp_torch.judge.report import GradientMismatch, Outcome, Report, TransformRow, words
 from bp_torch.judge.transforms import try_transforms
 from bp_torch.judge.trials import Draw, Role
+from bp_torch.judge.truth.witness import with_its_witness
 from bp_torch.judge.undisturbed import undisturbed
 
 
@@ -22,7 +22,8 @@ def compare(
     fn: Any = None,
     reference: Any = None,
     *,
-    inputs: Tensor | Sequence[Tensor] | Callable[[torch.Generator], Tensor | Sequence[Tensor]],
+    inputs: Any,
+    domain: Any = None,
     backward: Callable[..., Any] | None = None,
     dtypes: torch.dtype | Sequence[torch.dtype] | None = None,
     devices: str | torch.device | Sequence[str | torch.device] | None = None,
@@ -34,15 +35,22 @@ def compare(
 ) -> Report:
     """Hold a hand-written gradient against autograd's and against the truth.
 
-    The truth is the reference in float64 on the same quantised inputs; without a reference it is
-    differences of fn's own values. `criteria` has the rule, `trials` what is tried.
+    The truth is the reference in float64 on the same quantised inputs. Without a reference it is
+    the forward of fn itself under autograd, where fn is an autograd.Function, and else differences
+    of fn's own values; the report says which. `criteria` has the rule, `trials` what is tried.
 
     Args:
-        fn: the hand-written function or nn.Module, whose parameters then count as inputs.
-        reference: the same mathematics for autograd; None: fn's own values are the truth.
-        inputs: tensors, or one, or a function of a seeded generator that makes them (drawn three
-            times). Those that require a gradient are differentiated; where none does, all floating
-            ones.
+        fn: the hand-written function; an autograd.Function class; or an nn.Module, whose
+            parameters then count as inputs.
+        reference: the same mathematics for autograd, called as fn is; None: fn tells itself.
+        inputs: a tensor; a sequence of arguments; a mapping of arguments by their names; or a
+            function of a seeded generator that makes one of these (drawn three times). Lists,
+            dictionaries and dataclasses of tensors are differentiated by their paths, as
+            params["w"]; what is no tensor is handed on. Of the tensors those that require a
+            gradient are differentiated; where none does, all floating ones.
+        domain: the open interval (low, high) in which the inputs must lie, None for no end; or a
+            function of a tensor that says so; or one of these or None for each argument, as a
+            list or by name. Every trial keeps to it.
         backward: a bare formula (upstream, *inputs) → gradients, in place of fn.
         dtypes: to be judged; None: that of the inputs.
         devices: to be judged on; None: that of the inputs.
@@ -65,7 +73,13 @@ def compare(
     record = Record(order=order)
     table: tuple[TransformRow, ...] = ()
     with undisturbed(), progress_line(progress) as tell:
-        drawn = [make_case(fn, reference, given, backward) for given in _drawn(inputs, seed)]
+        drawn = [
+            with_its_witness(make_case(fn, reference, given, backward, domain), Draw(seed))
+            for given in _drawn(inputs, seed)
+        ]
+        for case in drawn:
+            record.findings += case.notes
+            record.warnings += case.warnings
         asked = [_in_each(case, dtypes, devices) for case in drawn]
         for number, cases in enumerate(asked):
             for case in cases:
@@ -96,7 +110,8 @@ def compare(
         warnings=tuple(dict.fromkeys(record.warnings)),
         findings=tuple(dict.fromkeys(record.findings)),
         not_taken=tuple(dict.fromkeys(record.refusals)),
-        not_covered=_not_covered(record, reference is not None, transforms),
+        witness=_witness(drawn[0], record),
+        not_covered=_not_covered(record, drawn[0].reference is not None, transforms),
     )
 
 
@@ -111,15 +126,11 @@ def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> R
     return report
 
 
-def _drawn(inputs: Any, seed: int) -> list[Sequence[Tensor]]:
+def _drawn(inputs: Any, seed: int) -> list[Any]:
     if not callable(inputs):
-        return [_as_inputs(inputs)]
+        return [inputs]
     generator = torch.Generator().manual_seed(seed)
-    return [_as_inputs(inputs(generator)) for _ in range(DRAWN_INPUTS)]
-
-
-def _as_inputs(inputs: Any) -> tuple[Tensor, ...]:
-    return (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    return [inputs(generator) for _ in range(DRAWN_INPUTS)]
 
 
 def _dtypes(dtypes: Any) -> Sequence[torch.dtype] | None:
@@ -167,6 +178,16 @@ def _in_each(
 def _teller(tell: Callable[[str], None], case: Case) -> Callable[[Role], None]:
     dtype = name_of(case.dtype)
     return lambda role: tell(f"{dtype}, {words(role)}")
+
+
+def _witness(case: Case, record: Record) -> str:
+    if case.reference is None:
+        return "differences of the function's own values, in float64"
+    if case.own_forward:
+        return "the function's own forward under autograd, in float64"
+    if record.reference_is_wrong:
+        return "differences of the reference's values, in float64"
+    return "the reference under autograd, in float64"
 
 
 def _not_covered(record: Record, has_reference: bool, transforms: bool) -> tuple[str, ...]:

@@ -171,6 +171,8 @@ class Report:
     """What is not part of the verdict and will bite: a second derivative that is silently wrong."""
     findings: tuple[str, ...]
     """What is worth knowing beside the verdict, about autograd above all."""
+    witness: str
+    """Who told the truth: the reference, the function's own forward, or differences of values."""
     not_taken: tuple[Refusal, ...]
     not_covered: tuple[str, ...]
 
@@ -249,7 +251,8 @@ def _lines(report: Report) -> list[str]:
     if report.transforms:
         lines += ["", *_transform_lines(report.transforms)]
     tried = dict.fromkeys(row.trial for row in report.rows)
-    lines += ["", *_wrap(f"tried: {', '.join(tried)}", indent=7)]
+    lines += ["", *_wrap(f"truth: {report.witness}", indent=7)]
+    lines += _wrap(f"tried: {', '.join(tried)}", indent=7)
     if report.not_taken:
         lines += _wrap(f"not taken: {'; '.join(map(str, report.not_taken))}", indent=11)
     if report.not_covered:

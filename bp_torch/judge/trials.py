@@ -99,7 +99,13 @@ class Draw:
 
 
 def trials(case: Case, draw: Draw) -> Iterator[Trial]:
-    """The given inputs first, then everything else."""
+    """The given inputs first, then everything else that lies in the domain."""
+    for trial in _everywhere(case, draw):
+        if all(case.domain_of(name).has(t) for name, t in trial.inputs.items()):
+            yield trial
+
+
+def _everywhere(case: Case, draw: Draw) -> Iterator[Trial]:
     given = case.inputs
 
     def trial(
@@ -113,14 +119,20 @@ def trials(case: Case, draw: Draw) -> Iterator[Trial]:
     yield trial(Role.AS_GIVEN, given)
     few = each(given, lambda t: t.flatten()[: criteria.SAMPLE]) if case.pointwise else given
     for role, factor in zip(SCALED, criteria.MAGNITUDES, strict=True):
-        scaled = each(few, lambda t: t * factor if t.is_floating_point() else t)  # noqa: B023
+        scaled = {
+            name: case.domain_of(name).scaled(t, factor) if t.is_floating_point() else t
+            for name, t in few.items()
+        }
         if all(t.isfinite().all() for t in scaled.values()):
             yield trial(role, scaled)
     if case.pointwise:
-        yield trial(Role.INTO_SATURATION, each(few, lambda t: _ladder(t, draw)))
+        ladder = {name: case.domain_of(name).over(_ladder(draw), t) for name, t in few.items()}
+        yield trial(Role.INTO_SATURATION, ladder)
     # Squares of subnormal numbers are lost: only a reference shows whether they had to be.
     alone = case.reference is None
-    yield trial(Role.ZEROS_AND_SUBNORMALS, each(few, lambda t: _tiny_among(t, zeros_alone=alone)))
+    tiny = each(few, lambda t: _tiny_among(t, zeros_alone=alone))
+    tiny = {name: case.domain_of(name).keep(t, few[name]) for name, t in tiny.items()}
+    yield trial(Role.ZEROS_AND_SUBNORMALS, tiny)
     yield trial(Role.UPSTREAM_ZERO, few, torch.zeros_like)
     yield trial(Role.UPSTREAM_NON_CONTIGUOUS, few, lambda o: _strided(draw.upstream(o)))
     yield trial(Role.UPSTREAM_TRANSPOSED, given, lambda o: _transposed(draw.upstream(o)))
@@ -136,12 +148,12 @@ def trials(case: Case, draw: Draw) -> Iterator[Trial]:
         yield trial(Role.ONLY_PART_REQUIRES_GRADIENTS, few, wanted=subset)
 
 
-def _ladder(like: Tensor, draw: Draw) -> Tensor:
+def _ladder(draw: Draw) -> Tensor:
     """Even steps from end to end, and some numbers between them, as one row."""
     end, count = criteria.LADDER_END, criteria.LADDER_STEPS
     steps = torch.linspace(-end, end, count, dtype=torch.float64, device="cpu")
     between = 40 * draw.uniform(steps) - 20
-    return torch.cat([steps, between]).to(like)
+    return torch.cat([steps, between])
 
 
 def _tiny_among(tensor: Tensor, *, zeros_alone: bool) -> Tensor:

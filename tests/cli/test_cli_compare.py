@@ -25,7 +25,7 @@ def test_compare_names_a_mistake_with_status_1(run, mine, tmp_path):
         *("--inputs", "mine:make_inputs", "--json", "report.json"),
     )
     assert (status, err) == (1, "")
-    assert out.startswith("wrong: the gradient of input has the wrong sign")
+    assert out.startswith("wrong: the gradient of z has the wrong sign")
     assert max(map(len, out.splitlines())) <= 80
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert content["diagnosis"]["mistake"] == "sign"

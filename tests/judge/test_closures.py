@@ -48,7 +48,7 @@ def test_a_factor_that_is_closed_over_is_called_by_its_name():
     wrong = loss_by_hand(X, Y, wrong=torch.ones_like)
     report = bp.compare(wrong, lambda w, b: loss(w, b), inputs=START, dtypes=DTYPES)
     assert report.diagnosis.mistake == "missing-factor"
-    assert report.diagnosis.sentence == "the gradient of w lacks the factor X"
+    assert report.diagnosis.sentence == "the gradient of w lacks the factor x"
 
 
 def test_a_mask_of_the_inputs_shape_does_not_disturb_the_transforms():

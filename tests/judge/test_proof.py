@@ -4,6 +4,7 @@ import json
 import re
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from devices import needs_cuda
@@ -328,11 +329,21 @@ def test_a_function_that_raises_on_the_given_inputs_keeps_its_own_error():
     ("options", "error", "message"),
     [
         ({"inputs": (torch.arange(3),)}, ValueError, "no input can be differentiated"),
-        ({"inputs": (torch.ones(3) * 1j,)}, TypeError, "complex inputs are not supported"),
-        ({"inputs": (1.0,)}, TypeError, "inputs must be tensors, got float at position 0"),
+        ({"inputs": (1.0,)}, ValueError, "no input can be differentiated: .* got none"),
+        ({"inputs": "x"}, TypeError, "inputs must be a tensor, a sequence of arguments or a map"),
+        ({"inputs": (np.ones(3),)}, TypeError, "got a numpy ndarray as .*; torch.as_tensor makes"),
+        ({"inputs": torch.eye(3).to_sparse()}, TypeError, "must be dense tensors, got .*sparse"),
+        ({"domain": [(0, 1), None]}, ValueError, "domain must have an interval .* for each of"),
+        ({"domain": {"y": (0, 1)}}, ValueError, "domain names 'y'; the inputs are"),
+        ({"domain": (1, 0)}, ValueError, r"domain must be an open interval \(low, high\)"),
+        ({"domain": (50, 60)}, ValueError, r"must lie in its domain, \(50, 60\); got numbers from"),
         ({"fn": 3}, TypeError, "fn must be callable, got int"),
         ({"fn": None}, TypeError, "expected a function, or backward="),
-        ({"fn": lambda x: x.tolist()}, TypeError, "fn must return a tensor .* got list"),
+        (
+            {"fn": lambda x: x.tolist()},
+            TypeError,
+            "fn must return a floating-point tensor, .* got list",
+        ),
         ({"fn": lambda x: x.sum()}, ValueError, "fn gives shapes .* where the reference"),
         (
             {"fn": nn.Linear(3, 3), "reference": nn.Linear(3, 3, bias=False)},
@@ -340,7 +351,6 @@ def test_a_function_that_raises_on_the_given_inputs_keeps_its_own_error():
             "has 1 parameters and fn has 2",
         ),
     ],
-    ids=["integer", "complex", "float", "no callable", "nothing", "list", "shape", "parameters"],
 )
 def test_what_cannot_be_compared_is_one_line(options, error, message):
     with pytest.raises(error, match=message):
@@ -359,7 +369,7 @@ def test_assert_gradients_raises_with_the_report():
 def test_the_text_begins_with_the_verdict_and_fits_80_columns(fn):
     report = prove(fn, dtypes=[torch.float64, torch.float32, torch.bfloat16])
     lines = str(report).splitlines()
-    assert lines[0].startswith("right: " if report.ok else "wrong: the gradient of input has the w")
+    assert lines[0].startswith("right: " if report.ok else "wrong: the gradient of z has the wrong")
     assert max(map(len, lines)) <= 80
     assert len(lines) < 40
 
@@ -382,8 +392,8 @@ def test_tensorboard_gets_the_errors_and_the_text(tmp_path):
         report.to_tensorboard(writer, step=3)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    largest = max(row.yours_ulp for row in report.rows if row.what == "gradient of input")
-    (scalar,) = events.Scalars("compare/yours_ulp/gradient_of_input/float32")
+    largest = max(row.yours_ulp for row in report.rows if row.what == "gradient of z")
+    (scalar,) = events.Scalars("compare/yours_ulp/gradient_of_z/float32")
     assert (scalar.step, scalar.value) == (3, pytest.approx(largest))
     assert "compare/report/text_summary" in events.Tags()["tensors"]
 

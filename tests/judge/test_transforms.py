@@ -369,7 +369,7 @@ def test_transposed_and_expanded_inputs():
 
 
 def test_what_cannot_be_judged_is_refused():
-    with pytest.raises(Refused, match=r"must return a floating-point tensor, got torch\.bool"):
+    with pytest.raises(Refused, match=r"must return a floating-point tensor, .* got torch\.bool"):
         table(torch.isnan, None, inputs(3))
     rows = table(torch.sigmoid, lambda z: z.sum(), inputs(3), compile=False)
     assert outcome(rows["func.grad"]) == "refused"

@@ -54,12 +54,15 @@ def diagnose(record: Record, transforms: Sequence[TransformRow]) -> Diagnosis:
     for check in record.checks:
         if not check.ok and check.property is not Property.DETERMINISTIC:
             return Diagnosis("side-effect", check.detail)
-    for check in record.checks:
-        if not check.ok:
-            return Diagnosis("nondeterministic", f"not deterministic: {check.detail}")
     first = [e for e in record.evidence if e.quantity is Quantity.GRADIENT]
     given = [e for e in first if e.role is Role.AS_GIVEN]
     values = [row for row in record.rows if not row.ok and row.quantity is Quantity.VALUE]
+    varies = next((c.detail for c in record.checks if not c.ok), None)
+    if varies is not None:
+        if not given:
+            return Diagnosis("nondeterministic", f"not deterministic: {varies}")
+        known = _named(given) or _unexplained(given[0])
+        return Diagnosis(known.mistake, f"{known}; of the mean, for {varies}")
     if values and not given:
         infinite = [r for r in values if r.yours is not None and not math.isfinite(r.yours)]
         if values[0].role is Role.AS_GIVEN:

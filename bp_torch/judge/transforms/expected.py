@@ -124,11 +124,12 @@ def hessian(point: Point) -> Nested:
     return torch.autograd.functional.hessian(cost(point), wanted(point))
 
 
-def hessian_by_differences(point: Point) -> Nested:
-    """The Hessian from the gradient alone: central differences at their best step."""
+def hessian_by_differences(point: Point, steps: float) -> Nested:
+    """The Hessian from the gradient alone: central differences over so many times their best
+    step."""
     inputs = wanted(point)
     eps = max(torch.finfo(t.dtype).eps for t in inputs)
-    step = eps ** (1 / 3) * max(1.0, *(float(t.abs().max()) for t in inputs))
+    step = steps * eps ** (1 / 3) * max(1.0, *(float(t.abs().max()) for t in inputs))
     columns = []
     for j, t in enumerate(inputs):
         slopes = [_slope(point, j, k, step) for k in range(t.numel())]

@@ -16,7 +16,14 @@ from bp_torch.judge import criteria
 from bp_torch.judge.cases import Case
 from bp_torch.judge.distance import Result, name_of, relative_distance
 from bp_torch.judge.graph import is_leaf, nodes
-from bp_torch.judge.passes import Point, Refused, differentiate, foreign_code, outputs_of
+from bp_torch.judge.passes import (
+    SEED,
+    Point,
+    Refused,
+    differentiate,
+    foreign_code,
+    outputs_of,
+)
 from bp_torch.judge.report import Outcome, TransformRow
 from bp_torch.judge.transforms import expected as by_eager
 from bp_torch.judge.transforms.expected import cost, gradient, places, pull_back, wanted
@@ -37,7 +44,9 @@ class Row:
     run: Callable[[Point], Any]
     expect: Callable[[Point], Any] = gradient
     expect_alone: Callable[[Point], Any] | None = None
-    """From the function's own gradient, where there is no reference; None: as `expect`."""
+    """What it should give where there is no reference; None: as `expect`."""
+    by_differences: Callable[[Point, float], Any] | None = None
+    """The same, from the function's own gradient over steps so many times the best one."""
     rule: str = "backward"
     """What has to run: "backward" or "jvp"."""
     compiles: bool = False
@@ -144,7 +153,7 @@ ROWS = (
         "hessian",
         lambda p: torch.func.hessian(cost(p), places(p))(*wanted(p)),
         by_eager.hessian,
-        expect_alone=by_eager.hessian_by_differences,
+        by_differences=by_eager.hessian_by_differences,
         order=2,
     ),
     Row(
@@ -158,8 +167,8 @@ ROWS = (
         "second derivative",
         _double_backward,
         _double_backward,
-        expect_alone=lambda p: by_eager.along(
-            by_eager.hessian_by_differences(p), by_eager.direction(p)
+        by_differences=lambda p, steps: by_eager.along(
+            by_eager.hessian_by_differences(p, steps), by_eager.direction(p)
         ),
         order=2,
     ),
@@ -244,19 +253,22 @@ def _judged(row: Row, scene: Scene) -> TransformRow:
 
 def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str]:
     """What became of the function, and one short line that says why."""
-    expect, truth = row.expect, scene.exact
+    truth = scene.exact
     tolerance = criteria.TRANSFORM_EPS * torch.finfo(scene.dtype).eps
     if row.autocasts:
         eps = torch.finfo(criteria.AUTOCAST_DTYPE).eps
         tolerance = max(tolerance, criteria.AUTOCAST_EPS * eps)
         truth = scene.reference or truth  # autocast would leave a reference in float64 alone
-    if scene.reference is None and row.expect_alone is not None:
-        expect = row.expect_alone
+    expect, alone = row.expect, None
+    if scene.reference is None:
+        expect, alone = row.expect_alone or expect, row.by_differences
+    if alone is not None:
         # As good as central differences can be.
         own = torch.finfo(truth.upstream[0].dtype).eps
         tolerance = max(tolerance, criteria.TRANSFORM_EPS * own ** (2 / 3))
 
     def result(run: Callable[[Point], Any], point: Point) -> Result:
+        torch.manual_seed(SEED)
         with foreign_code():
             found = run(point)
         return {row.kind: found} if row.kind else found
@@ -266,7 +278,13 @@ def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str]:
     except Refused as refusal:
         return Outcome.REFUSED, refusal.reason
     try:
-        expected = result(expect, truth)
+        if alone is None:
+            expected = result(expect, truth)
+        else:
+            expected = result(lambda p: alone(p, 1.0), truth)
+            # Over twice the step they err four times as much.
+            twice = result(lambda p: alone(p, 2.0), truth)
+            tolerance = max(tolerance, 2 * relative_distance(twice, expected)[0])
     except Refused as refusal:
         return Outcome.REFUSED, f"no reference: {refusal.reason}"
     silent = that_did_not_run(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bp_torch.judge.passes import Pass
+from bp_torch.judge.passes import Pass, Tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,11 @@ class Truth:
                 for name, each in self.gradients.items()
             },
         )
+
+    def unsure_by(self, errors: Tensors) -> "Truth":
+        """The same with the gradients trusted less by these."""
+        known = {n: Estimate(e.value, e.spread + errors[n]) for n, e in self.gradients.items()}
+        return Truth(self.outputs, known)
 
     def widened(self, spread: Pass) -> "Truth":
         """The same truth, trusted no further than this spread says."""

@@ -1,8 +1,8 @@
 """What rounding does to a function: every operation of it, in float64, made as inexact as a dtype.
 
 Stochastic arithmetic (Vignes 1993, "A stochastic arithmetic for reliable scientific computation"):
-each operation's result is moved by half a last place of the dtype, up or down at random, and by
-half its smallest number, for what underflows. How far the gradient moves over a few runs is what
+each operation's result is moved by about half a last place of the dtype, up or down at random, and
+by half its smallest number, for what underflows. How far the gradient moves over a few runs is what
 no implementation by the same operations can avoid: the sum of absolute terms of a reduction, the
 digits that a difference cancels.
 """
@@ -44,9 +44,10 @@ class Rounding(TorchDispatchMode):
     def _moved(self, tensor: Tensor) -> Tensor:
         if tensor.dtype != torch.float64 or tensor._is_zerotensor():  # zeros without memory
             return tensor
-        sign = self.draw.signs(tensor)
+        # Not by equal amounts: of two operations half of the draws would cancel.
+        off = self.draw.signs(tensor) * (0.5 + self.draw.uniform(tensor)).to(tensor)
         return torch.where(
-            tensor == 0, tensor, tensor * (1 + self.relative * sign) + self.absolute * sign
+            tensor == 0, tensor, tensor * (1 + self.relative * off) + self.absolute * off
         )
 
 
