@@ -62,7 +62,8 @@ class Domain:
         for end, inwards in ((self.low, 1), (self.high, -1)):
             if not math.isfinite(end):
                 continue
-            nearest = end + inwards * max(abs(end) * limits.eps, limits.tiny)
+            # Room for what rounding does to it.
+            nearest = end + inwards * max(4 * abs(end) * limits.eps, limits.tiny)
             bound = rounded.new_tensor(nearest)
             rounded = rounded.clamp(min=bound) if inwards > 0 else rounded.clamp(max=bound)
         return rounded

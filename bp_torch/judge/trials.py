@@ -4,7 +4,7 @@ A further trial is a `Role` here and a line in `trials`; its words follow from i
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from itertools import product
 
@@ -62,10 +62,17 @@ class Trial:
     upstream: Upstream
 
     def point(self, function: Function) -> Point:
-        """The function at this trial's inputs, with an upstream gradient drawn for each output."""
-        with torch.no_grad():
-            outputs = outputs_of(function, *self.inputs.values())
-        return Point(function, self.inputs, self.wanted, tuple(map(self.upstream, outputs)))
+        """The function at this trial's inputs, with an upstream gradient drawn for each output; 0
+        for one that is not differentiable beside others that are."""
+        point = Point(function, self.inputs, self.wanted, ())
+        outputs = outputs_of(point, *point.leaves())
+        some = any(output.requires_grad for output in outputs)
+        drawn = [self.upstream(output.detach()) for output in outputs]
+        upstream = [
+            g if output.requires_grad or not some else torch.zeros_like(g)
+            for g, output in zip(drawn, outputs, strict=True)
+        ]
+        return replace(point, upstream=tuple(upstream))
 
 
 class Draw:

@@ -128,15 +128,17 @@ def test_dropout_draws_the_same_on_both_sides():
     assert report.ok, report
 
 
-def test_a_backward_that_draws_is_not_hidden_by_that():
+@pytest.mark.parametrize(("middle", "mistake"), [(0.5, "nondeterministic"), (0.0, "factor")])
+def test_of_a_backward_that_draws_the_mean_is_judged(middle, mistake):
     class Noisy(Product):
         @staticmethod
         def backward(ctx, g):
             a, b = ctx.saved_tensors
-            return g * b * (1 + 0.1 * torch.rand_like(g)), g * a, None
+            return g * b * (1 + 0.1 * (torch.rand_like(g) - middle)), g * a, None
 
     report = compared(lambda a, b: Noisy.apply(a, b, 1.0), torch.mul, (X, X.exp()))
-    assert report.diagnosis.mistake == "nondeterministic"
+    assert report.diagnosis.mistake == mistake, report
+    assert "repeated runs differ by" in report.diagnosis.sentence
 
 
 def test_buffers_are_those_of_each_run():

@@ -322,7 +322,8 @@ def test_a_function_that_raises_on_the_given_inputs_keeps_its_own_error():
 
     with pytest.raises(KeyError, match="my own") as caught:
         prove(broken)
-    assert "'as given', inputs of shape (8, 3)" in caught.value.__notes__[0]
+    assert caught.value.__notes__[0] == "raised by fn"
+    assert "'as given', inputs of shape (8, 3)" in caught.value.__notes__[1]
 
 
 @pytest.mark.parametrize(
