@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,7 +42,24 @@ def compare(
         str, typer.Option(help="Any of float64, float32, bfloat16, float16.", metavar="DTYPES")
     ] = "float64,float32,bfloat16,float16",
     device: Annotated[str, typer.Option(help="cpu or cuda, or both.", metavar="DEVICES")] = "cpu",
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            help="Where each input lies, as 0:1 or 0:,-1:1 (an open interval; : is everywhere).",
+            metavar="ENDS",
+            show_default="everywhere",
+        ),
+    ] = None,
+    order: Annotated[
+        int, typer.Option(help="2: the second derivative is part of the verdict.", min=1, max=2)
+    ] = 1,
     compile: Annotated[bool, typer.Option(help="Try torch.compile and torch.export.")] = True,
+    isolate: Annotated[
+        bool, typer.Option(help="Survive code that kills its process or never ends.")
+    ] = True,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds for one trial, with --isolate.", min=0.1)
+    ] = 300.0,
     seed: Annotated[int, typer.Option(parser=whole, help="Of everything random.")] = 0,
     json: Annotated[
         Path | None, typer.Option(help="Write the whole report there.", show_default=False)
@@ -67,12 +84,27 @@ def compare(
         _require_place_for(json)
     dtypes, devices = targets.dtypes(dtype), targets.devices(device)
     checks.require_seed(seed)
-    made = targets.random_inputs(shape, seed) if inputs is None else targets.drawn_by(inputs, seed)
+    ends = None if domain is None else targets.intervals(domain)
+    made: Any
+    if inputs is None:
+        made = targets.random_inputs(shape, seed, ends)
+    else:
+        made = targets.drawn_by(inputs, seed)
     fn = targets.find(target)
     peer = None if reference is None else targets.find(reference)
     with targets.foreign_code(f"{target} could not be tried"):
         report = judge.compare(
-            fn, peer, inputs=made, dtypes=dtypes, devices=devices, compile=compile, seed=seed
+            fn,
+            peer,
+            inputs=made,
+            domain=ends,
+            dtypes=dtypes,
+            devices=devices,
+            compile=compile,
+            order=2 if order == 2 else 1,
+            seed=seed,
+            isolate=isolate,
+            timeout=timeout,
         )
     print(report)
     if json is not None:

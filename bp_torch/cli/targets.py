@@ -3,7 +3,7 @@
 import importlib
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bp_torch import checks
 from bp_torch.dtypes import DTYPES
+from bp_torch.judge.domains import Domain
 from bp_torch.training.device import resolve_device
 
 SPREAD = 3.0
@@ -74,8 +75,6 @@ def find(target: str) -> Callable[..., Any]:
             f"as mine:layer"
         ):
             found = found()
-    if isinstance(found, type) and issubclass(found, torch.autograd.Function):
-        found = found.apply
     if not callable(found):
         raise ValueError(f"{target!r} must be callable, got {type(found).__name__}")
     result: Callable[..., Any] = found
@@ -113,9 +112,42 @@ def shapes(text: str) -> list[tuple[int, ...]]:
     return found
 
 
-def random_inputs(text: str, seed: int) -> tuple[Tensor, ...]:
-    """Normal numbers of deviation 3 in float64, one tensor for each shape."""
+Interval = tuple[float, float]
+
+
+def intervals(text: str) -> list[Interval | None]:
+    """ "0:1,:,0:" as [(0, 1), None, (0, inf)], an open interval for each input; raises
+    ValueError."""
+    found: list[Interval | None] = []
+    for one in text.split(","):
+        try:
+            low, high = (
+                float(end) if end.strip() else side * math.inf
+                for end, side in zip(one.split(":"), (-1, 1), strict=True)
+            )
+        except ValueError:
+            low = high = math.nan
+        if not low < high:
+            raise ValueError(
+                f"domain must be an interval for each input, two ends with : between them, as 0:1 "
+                f"or 0:,-1:1; got {text!r}"
+            )
+        found.append((low, high) if math.isfinite(low) or math.isfinite(high) else None)
+    return found
+
+
+def random_inputs(
+    text: str, seed: int, domain: Sequence[Interval | None] | None = None
+) -> tuple[Tensor, ...]:
+    """Normal numbers of deviation 3 in float64, one tensor for each shape; in an interval, on its
+    own scale. Raises ValueError, in one line."""
     sizes = shapes(text)
+    within = [None] * len(sizes) if domain is None else domain
+    if len(within) != len(sizes):
+        raise ValueError(
+            f"domain must have an interval for each of the {len(sizes)} inputs of shape {text}, as "
+            f"{','.join(['0:1'] * len(sizes))}; got {len(within)}"
+        )
     checks.require_memory(
         f"a comparison of shape {text}",
         BYTES_PER_ELEMENT * sum(map(math.prod, sizes)),
@@ -123,8 +155,10 @@ def random_inputs(text: str, seed: int) -> tuple[Tensor, ...]:
         "choose a smaller one",
     )
     generator = torch.Generator().manual_seed(seed)
+    drawn = [SPREAD * torch.randn(s, generator=generator, dtype=torch.float64) for s in sizes]
     return tuple(
-        SPREAD * torch.randn(size, generator=generator, dtype=torch.float64) for size in sizes
+        tensor if ends is None else Domain(*ends).over(tensor, tensor)
+        for tensor, ends in zip(drawn, within, strict=True)
     )
 
 

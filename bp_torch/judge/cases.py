@@ -48,6 +48,8 @@ class Case:
     """Of inputs that are not defined everywhere."""
     own_forward: bool = False
     """Whether the reference is the forward of fn itself, which autograd differentiates."""
+    label: str = ""
+    """Of the draw of the inputs, where there are several."""
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

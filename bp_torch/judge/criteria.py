@@ -74,6 +74,10 @@ LOST = 0.01
 DRAWN_INPUTS = 3
 """How often inputs are drawn, where a function makes them."""
 
+SIZES = (33, 1, 2, 3, 31, 32, 127, 128, 129, 1000, 0)
+"""Where a function of a generator and a size makes the inputs: kernels fail at the edges of their
+tiles. At the first everything is tried, at the others the inputs as they are."""
+
 MAGNITUDES = (1e-3, 1e-1, 10.0, 1e3)
 """Factors of the given inputs: towards 0, where functions are linear, and towards where they
 saturate or overflow."""

@@ -79,11 +79,22 @@ class Hearing:
     def hear(self, tell: Callable[[Role], None], *, only_given: bool) -> None:
         """Run every trial; only the given inputs where they are a further draw of the same.
 
+        `tell` is called before each, and raises `Refused` where it must not be tried.
+
         Raises whatever the function raises on the given inputs, with a note on what led to it.
         """
+        if only_given:
+            self._hear_as_given(tell)
+            return
         with _its_own_error(self.case):
             for trial in trials(self.case, self.draw):
-                tell(trial.role)
+                try:
+                    tell(trial.role)
+                except Refused as refusal:
+                    self._refused(trial.role, Quantity.GRADIENT, refusal)
+                    if trial.role.optional:
+                        continue
+                    return
                 if trial.role.optional:
                     self._try(trial)
                     continue
@@ -94,8 +105,18 @@ class Hearing:
                 if self.random:
                     return
                 self._try_twice(trial)
-                if only_given:
-                    return
+
+    def _hear_as_given(self, tell: Callable[[Role], None]) -> None:
+        """A further draw, which the function may refuse, as it may an empty one."""
+        trial = next(iter(trials(self.case, self.draw)))
+        try:
+            tell(trial.role)
+            if self._behaves(trial):
+                self._ask(trial.role, trial.point(self.case.told_by))
+        except Refused as refusal:
+            self._refused(trial.role, Quantity.GRADIENT, refusal)
+            return
+        self._try_twice(trial)
 
     def _behaves(self, trial: Trial) -> bool:
         checks, findings = observe(self.case.fn, trial, self.draw)
@@ -122,7 +143,7 @@ class Hearing:
             self._refused(trial.role, Quantity.SECOND_DERIVATIVE, refusal)
 
     def _refused(self, role: Role, quantity: Quantity, refusal: Refused) -> None:
-        self.record.refusals.append(Refusal(role, quantity, refusal.reason))
+        self.record.refusals.append(Refusal(role, quantity, refusal.reason, self.case.label))
 
     def _ask(self, role: Role, point: Point) -> None:
         """Judge; before a conviction, measure the truth's spread more closely and judge again."""
@@ -257,6 +278,7 @@ def _row(
         zeros=found.yours.zeros,
         signs=found.yours.signs,
         told=found.told,
+        draw=case.label,
     )
 
 

@@ -7,8 +7,8 @@ they are called stands here.
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from typing import Any, Literal, TypeAlias
 
@@ -106,6 +106,8 @@ class Row:
     """NaN or infinities, and zeros and wrong signs where the truth is a normal number."""
     told: int
     """In how many elements the truth is known well enough to tell a gradient from none."""
+    draw: str = ""
+    """Which draw of the inputs, as "n = 33, sorted"; "" where there is one."""
 
     @property
     def trial(self) -> str:
@@ -135,10 +137,12 @@ class Refusal:
     role: Role
     quantity: Quantity
     reason: str
+    draw: str = ""
 
     def __str__(self) -> str:
         second = self.quantity is Quantity.SECOND_DERIVATIVE
-        return f"{'second derivative' if second else words(self.role)} ({self.reason[:REASON]})"
+        trial = self.draw or ("second derivative" if second else words(self.role))
+        return f"{trial} ({self.reason[:REASON]})"
 
 
 @dataclass(frozen=True)
@@ -160,21 +164,21 @@ class Report:
     """The outcome of `compare`."""
 
     verdict: Verdict
-    reason: str
+    reason: str = ""
     """Why it is inconclusive; else empty."""
-    diagnosis: Diagnosis | None
+    diagnosis: Diagnosis | None = None
     """What is wrong; None where nothing is."""
-    rows: tuple[Row, ...]
-    checks: tuple[Check, ...]
-    transforms: tuple[TransformRow, ...]
-    warnings: tuple[str, ...]
+    rows: tuple[Row, ...] = ()
+    checks: tuple[Check, ...] = ()
+    transforms: tuple[TransformRow, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What is not part of the verdict and will bite: a second derivative that is silently wrong."""
-    findings: tuple[str, ...]
+    findings: tuple[str, ...] = ()
     """What is worth knowing beside the verdict, about autograd above all."""
-    witness: str
+    witness: str = ""
     """Who told the truth: the reference, the function's own forward, or differences of values."""
-    not_taken: tuple[Refusal, ...]
-    not_covered: tuple[str, ...]
+    not_taken: tuple[Refusal, ...] = ()
+    not_covered: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -219,6 +223,19 @@ class GradientMismatch(AssertionError):  # noqa: N818, it is an assertion, named
         self.report = report
 
 
+def with_deaths(report: Report | None, deaths: Mapping[str, str]) -> Report:
+    """The report of what could be tried, with what the process died of beside it, by what was being
+    tried; it is no longer right then."""
+    said = tuple(f"{how}, in the trial '{trial or 'first call'}'" for trial, how in deaths.items())
+    if report is None:
+        return Report("inconclusive", reason=said[-1], findings=said[:-1])
+    if not said:
+        return report
+    if report.verdict == "right":
+        report, said = replace(report, verdict="inconclusive", reason=said[0]), said[1:]
+    return replace(report, findings=(*said, *report.findings))
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return words(value)
@@ -245,19 +262,31 @@ def _lines(report: Report) -> list[str]:
         lines.append(f"… and {len(failed) - SHOWN} more")
     if failed:
         lines += ["", *_evidence(failed[0])]
+        lines += _wrap(_where_drawn(report.rows))
     for check in report.checks:
         if not check.ok:
             lines += _wrap(f"{words(check.property)}: {check.detail}")
     if report.transforms:
         lines += ["", *_transform_lines(report.transforms)]
     tried = dict.fromkeys(row.trial for row in report.rows)
-    lines += ["", *_wrap(f"truth: {report.witness}", indent=7)]
-    lines += _wrap(f"tried: {', '.join(tried)}", indent=7)
+    if tried:
+        lines += ["", *_wrap(f"truth: {report.witness}", indent=7)]
+        lines += _wrap(f"tried: {', '.join(tried)}", indent=7)
     if report.not_taken:
         lines += _wrap(f"not taken: {'; '.join(map(str, report.not_taken))}", indent=11)
     if report.not_covered:
         lines += _wrap(f"not covered: {'; '.join(report.not_covered)}", indent=13)
     return lines
+
+
+def _where_drawn(rows: Iterable[Row]) -> str:
+    """At which sizes and kinds of values it is wrong, and at which right."""
+    given = [row for row in rows if row.draw and row.role is Role.AS_GIVEN]
+    wrong = dict.fromkeys(row.draw for row in given if not row.ok)
+    right = dict.fromkeys(row.draw for row in given if row.draw not in wrong)
+    if not wrong:
+        return ""
+    return f"wrong at {'; '.join(wrong)}" + (f". Right at {'; '.join(right)}" if right else "")
 
 
 def _summary(rows: Iterable[Row]) -> list[Row]:

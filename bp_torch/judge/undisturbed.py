@@ -11,9 +11,7 @@ import torch
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Gradients on, and afterwards torch's generators and switches as before."""
-    dtype = torch.get_default_dtype()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    dtype, deterministic = torch.get_default_dtype(), _deterministic()
     try:
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
@@ -23,7 +21,13 @@ def undisturbed() -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(dtype)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if _deterministic() != deterministic:  # to set it imports torch's compiler: a second
+            torch.use_deterministic_algorithms(deterministic[0], warn_only=deterministic[1])
+
+
+def _deterministic() -> tuple[bool, bool]:
+    enabled = torch.are_deterministic_algorithms_enabled()
+    return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 @contextmanager

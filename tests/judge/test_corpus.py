@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+import torch._dynamo  # which each child would import otherwise
 from corpus import CASES, fresh_inputs, gradcheck_finds, gradgradcheck_finds
 
 import bp_torch as bp
@@ -29,7 +30,14 @@ def _one_thread():
 def report(case, version, dtype):
     fn = case.wrong if version == "wrong" else case.right
     inputs = fresh_inputs(case, dtype)
-    return bp.compare(fn, case.reference, inputs=inputs, order=2, transforms=False)
+    return bp.compare(
+        fn,
+        case.reference,
+        inputs=inputs,
+        order=2,
+        transforms=False,
+        isolate=dtype == torch.float32,  # as the command line does it
+    )
 
 
 @each_dtype

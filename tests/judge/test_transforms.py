@@ -164,7 +164,7 @@ def inputs(*shapes, dtype=torch.float64):
 
 def table(fn, reference=torch.sigmoid, given=None, *, compile=True):
     case = make_case(fn, reference, given or inputs((4, 3)), None)
-    rows = transform_table(case, compile=compile)
+    rows = transform_table(case, compile=compile, tell=lambda text: None)
     assert all(len(row.detail) <= 100 and "\n" not in row.detail for row in rows)
     assert all((row.detail == "") == (outcome(row) == "right") for row in rows)
     return {row.name: row for row in rows}

@@ -1,6 +1,7 @@
 """How a function fares under torch's own transforms: a rule that is right in eager reverse mode may
 be dropped, refused or wrong elsewhere."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -13,12 +14,15 @@ from bp_torch.judge.report import Outcome, TransformRow
 from bp_torch.judge.transforms.table import transform_table
 
 
-def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
+def try_transforms(
+    case: Case, *, compile: bool, tell: Callable[[str], None]
+) -> tuple[TransformRow, ...]:
     """The table of transforms on few elements: it speaks of rules, not of numbers.
 
     Args:
         case: of a function whose gradient has been found right.
         compile: also what needs a compiler: compile, its combinations, and export.
+        tell: is told before each.
     """
     small = case
     if case.pointwise:
@@ -26,12 +30,12 @@ def try_transforms(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
     if sum(tensor.numel() for tensor in small.inputs.values()) > MOST_FOR_TRANSFORMS:
         reason = f"more than {MOST_FOR_TRANSFORMS} elements: try fewer"
         return (TransformRow("all", name_of(case.dtype), Outcome.REFUSED, 1, reason),)
-    table = transform_table(small, compile=compile)
+    table = transform_table(small, compile=compile, tell=tell)
     if all(row.outcome is not Outcome.WRONG for row in table):
         return table
     # Of a function that has been proven right its own gradient is as good a reference, where
     # autograd's was found less exact: only what contradicts both is wrong.
-    alone = transform_table(replace(small, reference=None), compile=compile)
+    alone = transform_table(replace(small, reference=None), compile=compile, tell=tell)
     return tuple(
         own if row.outcome is Outcome.WRONG else row for row, own in zip(table, alone, strict=True)
     )

@@ -192,7 +192,9 @@ ROWS = (
 )
 
 
-def transform_table(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
+def transform_table(
+    case: Case, *, compile: bool, tell: Callable[[str], None]
+) -> tuple[TransformRow, ...]:
     """How the function of a case fares under each of torch's transforms.
 
     Without a reference the expected values come from its own gradient in eager reverse mode, the
@@ -202,6 +204,7 @@ def transform_table(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
     Args:
         case: small; whole Jacobians and Hessians are built.
         compile: also what needs a compiler: compile, its combinations, and export.
+        tell: is told before each; raises `Refused` for what must not be tried.
     """
     rows = [row for row in ROWS if compile or not row.compiles]
     with undisturbed(), quiet():
@@ -210,7 +213,7 @@ def transform_table(case: Case, *, compile: bool) -> tuple[TransformRow, ...]:
             in_float32 = Scene.of(case.to(torch.float32, case.device))
         except Refused:  # it takes its own dtype alone
             in_float32 = scene
-        return tuple(_judged(row, in_float32 if row.autocasts else scene) for row in rows)
+        return tuple(_judged(row, in_float32 if row.autocasts else scene, tell) for row in rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,8 +249,12 @@ class Scene:
         )
 
 
-def _judged(row: Row, scene: Scene) -> TransformRow:
-    outcome, detail = _outcome(row, scene)
+def _judged(row: Row, scene: Scene, tell: Callable[[str], None]) -> TransformRow:
+    try:
+        tell(row.name)
+        outcome, detail = _outcome(row, scene)
+    except Refused as refusal:
+        outcome, detail = Outcome.REFUSED, refusal.reason
     return TransformRow(row.name, name_of(scene.dtype), outcome, row.order, detail[:DETAIL_LENGTH])
 
 

@@ -1,0 +1,165 @@
+"""One question answered: cases are heard, the transforms tried, and the mistake called by its
+name."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from bp_torch.judge.cases import Case, make_case
+from bp_torch.judge.distance import name_of
+from bp_torch.judge.drawing import Drawn, draws
+from bp_torch.judge.evidence import Quantity
+from bp_torch.judge.hearing import REMEDY, Hearing, Record
+from bp_torch.judge.mistakes.diagnosis import diagnose
+from bp_torch.judge.passes import Refused, foreign_code
+from bp_torch.judge.report import Outcome, Refusal, Report, TransformRow, words
+from bp_torch.judge.transforms import try_transforms
+from bp_torch.judge.trials import Draw, Role
+from bp_torch.judge.truth.witness import with_its_witness
+from bp_torch.judge.undisturbed import undisturbed
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What `compare` was asked; its arguments by their names."""
+
+    fn: Any
+    reference: Any
+    inputs: Any
+    domain: Any
+    backward: Callable[..., Any] | None
+    dtypes: Sequence[torch.dtype] | None
+    devices: Sequence[str | torch.device] | None
+    transforms: bool
+    compile: bool
+    order: int
+    seed: int
+
+    def case(self, drawn: Drawn) -> Case:
+        """The case of one draw of the inputs."""
+        made = make_case(self.fn, self.reference, drawn.make(), self.backward, self.domain)
+        if drawn.change is not None:
+            change = drawn.change
+            changed = {
+                name: change(t, made.domain_of(name)) if t.is_floating_point() and t.numel() else t
+                for name, t in made.inputs.items()
+            }
+            made = replace(made, inputs=changed)
+        return replace(with_its_witness(made, Draw(self.seed)), label=drawn.label)
+
+    def in_each(self, case: Case) -> list[Case]:
+        """The case in every dtype on every device that was asked for."""
+        return [
+            case.to(dtype, torch.device(device))
+            for dtype in self.dtypes or (case.dtype,)
+            for device in self.devices or (case.device,)
+        ]
+
+    def require_devices(self) -> None:
+        """Raise TypeError or ValueError, in one line, for a device that is not here."""
+        for given in self.devices or ():
+            try:
+                device = torch.device(given)
+            except (RuntimeError, TypeError):
+                raise TypeError(
+                    f"devices must be such as ['cpu', 'cuda'], got {self.devices!r}"
+                ) from None
+            try:
+                torch.ones((), device=device).item()  # it is there, and holds numbers
+            except (RuntimeError, AssertionError) as error:
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                raise ValueError(f"cannot compare on the device {device}: {reason}") from None
+
+
+def answer(question: Question, tell: Tell) -> Report:
+    """Everything that can be said to it. `tell` is told before each trial, and raises `Refused`
+    where it must not be tried."""
+    record = Record(order=question.order)
+    table: tuple[TransformRow, ...] = ()
+    question.require_devices()
+    with undisturbed():
+        first: list[Case] = []
+        for drawn in draws(question.inputs, question.seed):
+            try:
+                with foreign_code() if first else nullcontext():
+                    case = question.case(drawn)
+            except Refused as refusal:
+                not_made = Refusal(Role.AS_GIVEN, Quantity.GRADIENT, refusal.reason, drawn.label)
+                record.refusals.append(not_made)
+                continue
+            record.findings += case.notes
+            record.warnings += case.warnings
+            cases = question.in_each(case)
+            for one in cases:
+                hearing = Hearing(one, Draw(question.seed), record)
+                with one.constants_cast():
+                    hearing.hear(_teller(tell, one), only_given=bool(first))
+            first = first or cases
+        if question.transforms and record.ok:
+            finest = min(first, key=lambda case: torch.finfo(case.dtype).eps)
+            with finest.constants_cast():
+                table = try_transforms(finest, compile=question.compile, tell=tell)
+        tell("the mistake's name")
+        return _report(question, first[0], record, table)
+
+
+def _teller(tell: Tell, case: Case) -> Callable[[Role], None]:
+    device = "" if case.device.type == "cpu" else str(case.device)
+    where = ", ".join(filter(None, (name_of(case.dtype), device, case.label)))
+    return lambda role: tell(f"{where}, {words(role)}")
+
+
+def _report(
+    question: Question, case: Case, record: Record, table: tuple[TransformRow, ...]
+) -> Report:
+    failed = [row for row in table if row.outcome is Outcome.WRONG]
+    counted = [row for row in table if row.order <= question.order]
+    wrong = not record.ok or any(row in counted for row in failed)
+    warnings = record.warnings + [
+        f"under {row.name} the second derivative is silently wrong. {REMEDY}"
+        for row in failed
+        if row.order > question.order
+    ]
+    reason = "" if wrong else record.why_nothing_is_told()
+    return Report(
+        verdict="wrong" if wrong else "inconclusive" if reason else "right",
+        reason=reason,
+        diagnosis=diagnose(record, counted) if wrong else None,
+        rows=tuple(record.rows),
+        checks=tuple(record.checks),
+        transforms=table,
+        warnings=tuple(dict.fromkeys(warnings)),
+        findings=tuple(dict.fromkeys(record.findings)),
+        witness=_witness(case, record),
+        not_taken=tuple(dict.fromkeys(record.refusals)),
+        not_covered=_not_covered(record, case, transforms=question.transforms),
+    )
+
+
+def _witness(case: Case, record: Record) -> str:
+    if case.reference is None:
+        return "differences of the function's own values, in float64"
+    if case.own_forward:
+        return "the function's own forward under autograd, in float64"
+    if record.reference_is_wrong:
+        return "differences of the reference's values, in float64"
+    return "the reference under autograd, in float64"
+
+
+def _not_covered(record: Record, case: Case, *, transforms: bool) -> tuple[str, ...]:
+    left_out = []
+    if transforms and not record.ok:
+        left_out.append("torch's transforms, until the gradient itself is right")
+    devices = sorted({row.device for row in record.rows})
+    if devices:
+        left_out.append(f"devices other than {', '.join(devices)}")
+    if case.reference is not None and any(row.dtype == "float64" for row in record.rows):
+        left_out.append("autograd's own rounding in float64, where it is the truth")
+    if case.reference is None:
+        left_out.append("value and second derivative, for want of a reference")
+    return tuple(left_out)
