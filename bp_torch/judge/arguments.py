@@ -27,6 +27,13 @@ class Arguments:
         """Every tensor among them, by its path, such as x, params["w"] or layers[0].bias."""
         return {path: _real(tensor) for path, tensor in self._leaves()}
 
+    def numbers(self) -> dict[str, float]:
+        """Plain numbers among the arguments that could be factors."""
+        named = (*self.args.items(), *self.kwargs.items())
+        return {
+            n: float(v) for n, v in named if isinstance(v, float | int) and abs(v) not in (0, 1)
+        }
+
     def filled(self, tensors: Sequence[Tensor]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments with these tensors in the place of their own, in their order."""
         given = dict(zip((path for path, _ in self._leaves()), tensors, strict=True))

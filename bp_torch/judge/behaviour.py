@@ -1,13 +1,14 @@
 """What a gradient must not do besides being wrong: disturb tensors, wear off, or vary."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from bp_torch.judge.criteria import FACTOR, FLOOR, MEAN_RUNS, RUNS
 from bp_torch.judge.distance import relative_distance
-from bp_torch.judge.passes import SEED, Function, Pass, Point, differentiate, outputs_of
+from bp_torch.judge.passes import SEED, Function, Pass, Point, Refused, differentiate, outputs_of
 from bp_torch.judge.report import Check, Property
 from bp_torch.judge.trials import Draw, Trial
 
@@ -63,6 +64,12 @@ def observe(fn: Function, trial: Trial, draw: Draw) -> tuple[list[Check], list[s
         f"what was saved for it"
     )
     checks.append(_check(Property.SAME_BACKWARD_TWICE, twice <= FLOOR * eps, text))
+    stale = _distance(_after_another_call(fn, trial, sent), first)
+    text = (
+        f"backward of a call uses what a later call has saved: with another call in between the "
+        f"gradient differs by {stale:.2g} of the largest entry"
+    )
+    checks.append(_check(Property.INTERLEAVED, stale <= FLOOR * eps, text))
     if varies:
         notes.append(f"not deterministic: repeated runs differ by {varies:.2g}")
     return checks, notes
@@ -75,6 +82,19 @@ def mean_of_runs(point: Point) -> tuple[Pass, dict[str, Tensor]]:
     means = {name: each.mean(0) for name, each in stacked.items()}
     errors = {name: 4 * each.std(0) / MEAN_RUNS**0.5 for name, each in stacked.items()}
     return Pass(runs[0].outputs, means), errors
+
+
+def _after_another_call(
+    fn: Function, trial: Trial, upstream: Iterable[Tensor]
+) -> tuple[Tensor, ...]:
+    """The gradient where the function is called at other inputs before its backward runs."""
+    leaves = {n: t.clone().requires_grad_(n in trial.wanted) for n, t in trial.inputs.items()}
+    outputs = outputs_of(fn, *leaves.values())
+    others = {n: t.flip(0) if t.ndim else t for n, t in trial.inputs.items()}
+    with suppress(Refused):
+        outputs_of(fn, *(t.detach().requires_grad_(n in trial.wanted) for n, t in others.items()))
+    copies = [gradient.clone() for gradient in upstream]
+    return differentiate(outputs, copies, [leaves[name] for name in trial.wanted])
 
 
 def _another_run(fn: Function, trial: Trial, upstream: Iterable[Tensor], seed: int) -> Pass:

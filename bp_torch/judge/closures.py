@@ -31,6 +31,38 @@ def constants_of(*functions: Any) -> Tensors:
     return found
 
 
+def numbers_of(*functions: Any) -> dict[str, float]:
+    """The plain numbers that these functions close over, those that could be factors."""
+    return {
+        name: float(value)
+        for function in functions_within(list(functions))
+        for name, value in _variables(function)
+        if isinstance(value, float | int) and abs(value) not in (0, 1)
+    }
+
+
+def functions_within(source: Any) -> list[types.FunctionType]:
+    """The plain functions that these are made of, those of torch left out."""
+    found: dict[types.FunctionType, None] = {}
+    waiting, depth = [source], DEPTH
+    seen: set[int] = set()
+    while waiting and depth:
+        waiting = [
+            each for each in waiting if id(each) not in seen and not isinstance(each, Tensor)
+        ]
+        seen.update(map(id, waiting))
+        for each in waiting:
+            if isinstance(each, types.FunctionType) and not each.__module__.startswith("torch."):
+                found[each] = None
+        waiting = [inner for each in waiting if _ours(each) for _, inner in _parts(each)]
+        depth -= 1
+    return list(found)
+
+
+def _ours(value: Any) -> bool:
+    return not str(getattr(value, "__module__", "")).startswith("torch.")
+
+
 def _look_into(value: Any, name: str, found: Tensors, seen: set[int], depth: int) -> None:
     if id(value) in seen or depth < 0:
         return

@@ -12,6 +12,15 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def apart(one: float, other: float) -> tuple[str, str]:
+    """Both numbers in as few digits as show that they differ, six at least."""
+    for digits in range(6, 18):
+        texts = f"{one:.{digits}g}", f"{other:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
 def unit(values: Tensor, dtype: torch.dtype) -> Tensor:
     """One last place of `dtype` at each float64 value: 2^⌊log₂|v|⌋ · eps, at least the smallest
     subnormal number."""

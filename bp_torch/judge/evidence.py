@@ -1,7 +1,7 @@
 """One trial judged, with everything that a diagnosis can look at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 import torch
@@ -41,6 +41,14 @@ class Evidence:
     peer: Pass | None
     truth: Truth
     judgements: dict[str, Judgement]
+    of_values: list[Judgement] = field(default_factory=list)
+    """On each output, where there is a reference to tell it."""
+
+    @property
+    def bad_value(self) -> int | None:
+        """The number of the first output that is wrong."""
+        wrong = [number for number, judgement in enumerate(self.of_values) if not judgement.ok]
+        return wrong[0] if wrong else None
 
     @property
     def quantity(self) -> Quantity:

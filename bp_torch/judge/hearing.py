@@ -27,7 +27,9 @@ class Record:
     rows: list[Row] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
     evidence: list[Evidence] = field(default_factory=list)
-    """Of what was found wrong."""
+    """Of gradients that were found wrong."""
+    of_values: list[Evidence] = field(default_factory=list)
+    """The same of values."""
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -162,6 +164,8 @@ class Hearing:
             rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours, unsure))
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
+        if evidence.bad_value is not None:
+            self.record.of_values.append(evidence)
         if evidence.bad and evidence.quantity.order <= self.record.order:
             self.record.evidence.append(evidence)
         elif evidence.bad:
@@ -234,7 +238,7 @@ def _judged(
         outputs = zip(yours.outputs, peer.outputs, truth.outputs, strict=True)
         for number, (mine, theirs, known) in enumerate(outputs):
             name = "" if len(yours.outputs) == 1 else str(number)
-            judged(Quantity.VALUE, name, mine, theirs, known)
+            evidence.of_values.append(judged(Quantity.VALUE, name, mine, theirs, known))
     for name, known in truth.gradients.items():
         autograd = None if peer is None else peer.gradients[name]
         gradient = yours.gradients[name]

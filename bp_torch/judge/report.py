@@ -31,6 +31,7 @@ class Property(Enum):
     OUTPUTS_UNCHANGED = auto()
     UPSTREAM_UNCHANGED = auto()
     SAME_BACKWARD_TWICE = auto()
+    INTERLEAVED = auto()
     DETERMINISTIC = auto()
 
 
@@ -55,6 +56,7 @@ WORDS: dict[Enum, str] = {
     Quantity.GRADIENT: "gradient of",
     Quantity.SECOND_DERIVATIVE: "second derivative by",
     Property.SAME_BACKWARD_TWICE: "backward twice",
+    Property.INTERLEAVED: "two calls, then backward of the first",
 }
 
 

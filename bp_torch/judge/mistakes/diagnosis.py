@@ -3,22 +3,27 @@
 A wrong name is worse than none.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import ALIKE, CLOSE, MOST_EVIDENCE, MOST_QUANTILES, TINY
-from bp_torch.judge.distance import name_of
+from bp_torch.judge.criteria import ALIKE, CLOSE, MOST_EVIDENCE, TINY
+from bp_torch.judge.distance import apart, name_of
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.hearing import Record
+from bp_torch.judge.mistakes.constants import constants
 from bp_torch.judge.mistakes.hypothesis import Family, Hypothesis
-from bp_torch.judge.mistakes.planted import nodes, saved_replaced, updated_weights
+from bp_torch.judge.mistakes.planted import (
+    nodes,
+    saved_replaced,
+    saved_replaced_once,
+    updated_weights,
+    without_masks,
+)
 from bp_torch.judge.mistakes.simple import (
-    OF_NUMBERS_ALONE,
     any_factor,
     diagonal,
+    digits_of,
     functions_of_input_and_output,
     known_factors,
     precision,
@@ -27,17 +32,25 @@ from bp_torch.judge.mistakes.simple import (
     upstream_ignored,
     wrong_axis,
 )
+from bp_torch.judge.mistakes.substitutes import copied, stale, surrogates, upstream_of_one
 from bp_torch.judge.mistakes.where import describe
 from bp_torch.judge.passes import Refused
-from bp_torch.judge.report import Diagnosis, Outcome, Property, Row, TransformRow, words
+from bp_torch.judge.report import Diagnosis, Outcome, Property, TransformRow, words
 from bp_torch.judge.trials import UPSTREAM_LAYOUTS, Role
 
 FAMILIES: tuple[Family, ...] = (
+    surrogates,
     signs_and_places,
+    copied,
+    stale,
     upstream_ignored,
+    upstream_of_one,
     known_factors,
+    constants,
     functions_of_input_and_output,
     saved_replaced,
+    saved_replaced_once,
+    without_masks,
     diagonal,
     nodes,
     samples,
@@ -48,49 +61,86 @@ FAMILIES: tuple[Family, ...] = (
 )
 """From the most to the least specific: of two that fit equally well the first is named."""
 
+OF_NUMBERS_ALONE: tuple[Family, ...] = (
+    surrogates,
+    signs_and_places,
+    copied,
+    known_factors,
+    constants,
+    precision,
+    any_factor,
+)
+"""Those that need no reference."""
+
 
 def diagnose(record: Record, transforms: Sequence[TransformRow]) -> Diagnosis:
-    """What is wrong, of everything that was found."""
+    """What is wrong, of everything that was found; first what a person would say first."""
     for check in record.checks:
         if not check.ok and check.property is not Property.DETERMINISTIC:
-            return Diagnosis("side-effect", check.detail)
+            stale_value = check.property is Property.INTERLEAVED
+            return Diagnosis("stale-value" if stale_value else "side-effect", check.detail)
     first = [e for e in record.evidence if e.quantity is Quantity.GRADIENT]
     given = [e for e in first if e.role is Role.AS_GIVEN]
-    values = [row for row in record.rows if not row.ok and row.quantity is Quantity.VALUE]
-    varies = next((c.detail for c in record.checks if not c.ok), None)
-    if varies is not None:
+    values = record.of_values
+    if varies := next((c.detail for c in record.checks if not c.ok), None):
         if not given:
             return Diagnosis("nondeterministic", f"not deterministic: {varies}")
         known = _named(given) or _unexplained(given[0])
-        return Diagnosis(known.mistake, f"{known}; of the mean, for {varies}")
-    if values and not given:
-        infinite = [r for r in values if r.yours is not None and not math.isfinite(r.yours)]
-        if values[0].role is Role.AS_GIVEN:
-            return _value(values[0])
-        if infinite:
-            return _value(infinite[0])
+        return Diagnosis(known.mistake, f"{known}; so it is in the mean, for {varies}")
+    if values and values[0].role is Role.AS_GIVEN:
+        return _two_functions(values[0])
+    if given:
+        return _overflow(given) or _named(first) or _unexplained(given[0])
+    for e in values:
+        if overflow := _overflow_of_a_value(e):
+            return overflow
     if first:
         return _layout(first) or _overflow(first) or _named(first) or _unexplained(first[0])
     if values:
-        return _value(values[0])
+        return _two_functions(values[0])
     if record.evidence:
         return _second_derivative(record.evidence[0])
     wrong = [f"{row.name}: {row.detail}" for row in transforms if row.outcome is Outcome.WRONG]
     return Diagnosis("transform", "; ".join(wrong))
 
 
-def _value(row: Row) -> Diagnosis:
-    if row.yours is not None and not math.isfinite(row.yours):
+def _overflow_of_a_value(e: Evidence) -> Diagnosis | None:
+    for number, judgement in enumerate(e.of_values):
+        mine, exact = e.yours.outputs[number].double(), e.truth.outputs[number].value
+        broken = judgement.bad & ~mine.isfinite()
+        if broken.any():
+            return Diagnosis(
+                "overflow",
+                f"the value is {mine[broken][0].item()} where the reference gives "
+                f"{exact[broken][0].item():.6g}, in the trial '{words(e.role)}': something "
+                f"overflows on the way, in {name_of(e.dtype)}",
+            )
+    return None
+
+
+def _two_functions(e: Evidence) -> Diagnosis:
+    """The values differ: then what is said of gradients comes second."""
+    if overflow := _overflow_of_a_value(e):
+        return overflow
+    number = e.bad_value or 0
+    judgement = e.of_values[number]
+    mine, exact = e.yours.outputs[number].double(), e.truth.outputs[number].value
+    if coarse := digits_of(mine, e.truth.outputs[number], e, pointwise=True):
         return Diagnosis(
-            "overflow",
-            f"the value is {row.yours} where the reference gives {row.truth:.6g}, in the trial "
-            f"'{words(row.role)}': something overflows on the way, in {row.dtype}",
+            "precision",
+            f"the value has lost precision: its numbers carry only the digits of {name_of(coarse)}",
         )
-    return Diagnosis(
-        "forward",
-        f"the gradient is right and the value is not: {row.yours:.6g} where the reference gives "
-        f"{row.truth:.6g}, at index {row.index}",
+    worst = judgement.worst or ()
+    yours, theirs = apart(mine[worst].item(), exact[worst].item())
+    size = (mine - exact).abs()[judgement.bad].max().item()
+    where = "" if e.role is Role.AS_GIVEN else f", in the trial '{words(e.role)}'"
+    text = (
+        f"these are two functions: their values differ by up to {size:.3g}{where}, as {yours} "
+        f"where the reference gives {theirs}"
     )
+    if worst:
+        text += f", at index {worst[0] if len(worst) == 1 else worst}"
+    return Diagnosis("forward", text)
 
 
 def _second_derivative(e: Evidence) -> Diagnosis:
@@ -208,19 +258,16 @@ def _how(mine: Tensor, exact: Tensor, wrong: Tensor) -> str:
 
 def _unexplained(e: Evidence) -> Diagnosis:
     name = e.bad[0]
-    judgement = e.judgements[name]
-    ratio = (e.mine(name) / e.exact(name))[judgement.bad]
-    ratio = ratio[ratio.isfinite()]
-    spread = ""
-    if ratio.numel():
-        quantiles = torch.quantile(
-            ratio[:MOST_QUANTILES], ratio.new_tensor([0.0, 0.25, 0.5, 0.75, 1.0])
-        )
-        spread = "; yours/truth there: " + ", ".join(f"{q:.3g}" for q in quantiles.tolist())
-        spread += " (least, quartiles, most)"
+    judgement, mine, exact = e.judgements[name], e.mine(name), e.exact(name)
     share = judgement.bad.double().mean().item()
-    return Diagnosis(
-        "not-explained",
-        f"the gradient of {name} is wrong in {share:.0%} of its elements, worst at index "
-        f"{judgement.worst}, and no known mistake explains it{spread}",
+    worst = judgement.worst or ()
+    yours, truth = apart(mine[worst].item(), exact[worst].item())
+    text = (
+        f"the gradient of {name} is wrong in {share:.0%} of its elements, as {yours} for {truth} "
+        f"at index {worst[0] if len(worst) == 1 else worst}; no known mistake explains it"
     )
+    ratio = (mine / exact)[judgement.bad]
+    ratio = ratio[ratio.isfinite()]
+    if ratio.numel() > 1 and ratio.max() - ratio.min() > ALIKE * ratio.abs().max():
+        text += f". Yours/truth there: {ratio.min().item():.3g} to {ratio.max().item():.3g}"
+    return Diagnosis("not-explained", text)

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from bp_torch.judge.criteria import MOST_NODES
+from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED, MOST_NODES
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.graph import Node, is_leaf, operation, saved_output
 from bp_torch.judge.graph import nodes as nodes_behind
@@ -30,6 +31,48 @@ def saved_replaced(e: Evidence) -> Iterator[Hypothesis]:
             guess = _with_saved(e, tensor, torch.ones_like)
             text = f"{e.the_gradient} lacks the factor {name}"
             yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
+
+
+def saved_replaced_once(e: Evidence) -> Iterator[Hypothesis]:
+    """An input's factor is missing in one of the places where the reference saved that input."""
+    for name, tensor in {**e.point.inputs, **e.case.constants}.items():
+        if not tensor.is_floating_point():
+            continue
+        for place in range(_times_saved(e, tensor)):
+            guess = _with_saved(e, tensor, torch.ones_like, only=place)
+            text = f"{e.the_gradient} lacks the factor {name} in one of its terms"
+            yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
+
+
+def without_masks(e: Evidence) -> Iterator[Hypothesis]:
+    """Backward sees through a mask: as if the reference had masked nothing."""
+    exact = e.point.exact()
+    with WithoutMasks() as mode:
+        guess = exact.run().gradients
+    if mode.masked:
+        text = f"{e.the_gradient} lacks the mask: it is as if nothing were masked"
+        yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
+
+
+class WithoutMasks(TorchFunctionMode):
+    """Under this mode masked_fill, where and the like leave everything as it is."""
+
+    masked = False
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Call, or hand on what would have been masked."""
+        name = getattr(func, "__name__", "")
+        if name in ("masked_fill", "masked_fill_") and isinstance(args[0], Tensor):
+            self.masked = True
+            return args[0]
+        if name == "where" and len(args) == 3:
+            tensors = [t for t in args[1:] if isinstance(t, Tensor) and t.requires_grad]
+            if len(tensors) == 1:
+                self.masked = True
+                return tensors[0]
+        return func(*args, **(kwargs or {}))
 
 
 def updated_weights(e: Evidence) -> Iterator[Hypothesis]:
@@ -52,11 +95,35 @@ def updated_weights(e: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("updated-weights", text, guess)
 
 
-def _with_saved(e: Evidence, tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensors:
-    """The reference's gradients when it finds that tensor changed among those it saved."""
+def _times_saved(e: Evidence, tensor: Tensor) -> int:
+    """How often the reference unpacks that tensor on its way back; 0 for once, which is no choice
+    between places."""
+    times = 0
+
+    def count(saved: Tensor) -> Tensor:
+        nonlocal times
+        times += 1
+        return saved
+
+    _with_saved(e, tensor, count)
+    return times if times > 1 else 0
+
+
+def _with_saved(
+    e: Evidence, tensor: Tensor, change: Callable[[Tensor], Tensor], only: int | None = None
+) -> Tensors:
+    """The reference's gradients when it finds that tensor changed among those it saved, every time
+    or at one time only."""
     exact, original = e.point.exact(), tensor.detach().double()
+    times = iter(range(1 << 30))
 
     def unpack(saved: Tensor) -> Tensor:
+        changed = matching(saved)
+        if changed is saved or only is None:
+            return changed
+        return changed if next(times) == only else saved
+
+    def matching(saved: Tensor) -> Tensor:
         if saved.dtype != original.dtype or saved.numel() != original.numel():
             return saved
         if saved.shape == original.shape and torch.equal(saved.detach(), original):
@@ -102,11 +169,33 @@ def nodes(e: Evidence) -> Iterator[Hypothesis]:
             )
         for k in edges:
             argument = f", argument {k + 1}" if len(edges) > 1 else ""
-            yield Hypothesis(
-                "missing-term",
-                f"{e.the_gradient} lacks the term that comes through {name}{argument}",
-                mutated(node, _nothing_through(k)),
-            )
+            without = mutated(node, _nothing_through(k))
+            through = f"the term that comes through {name}{argument}"
+            yield Hypothesis("missing-term", f"{e.the_gradient} lacks {through}", without)
+            yield from _scaled_term(e, through, without)
+
+
+def _scaled_term(e: Evidence, through: str, without: Tensors) -> Iterator[Hypothesis]:
+    """The same term times a factor, that which fits best, or a simple one near it."""
+    term = {name: e.exact(name) - without[name] for name in e.bad}
+    products = squares = rest = 0.0
+    count = 0
+    for name, t in term.items():
+        known = e.exact(name).isfinite() & e.mine(name).isfinite()
+        products += ((e.mine(name) - without[name]) * t)[known].sum().item()
+        squares += t[known].square().sum().item()
+        rest += without[name][known].square().sum().item()
+        count += int(known.sum())
+    if not squares or not rest or count < FEWEST_FITTED:
+        return
+    fitted = products / squares
+    for c in (*(s for s in SIMPLE_FACTORS if abs(s - fitted) < ALIKE * abs(s)), fitted):
+        what = "with the wrong sign" if c == -1 else f"times {c:.4g}"
+        guess = {name: without[name] + c * t for name, t in term.items()}
+        yield Hypothesis("scaled-term", f"{e.the_gradient} has {through} {what}", guess)
+
+
+SIMPLE_FACTORS = (-1.0, 2.0, 0.5, -2.0, 3.0, 1 / 3, 4.0, 0.25, 1.5, -0.5)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,22 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import COARSER, DIGITS_LAST, DIGITS_NEAR, DIGITS_SHARE, MOST_SAMPLES
+from bp_torch.judge.criteria import (
+    ALIKE,
+    COARSER,
+    DIGITS_LAST,
+    DIGITS_NEAR,
+    DIGITS_SHARE,
+    MOST_SAMPLES,
+)
 from bp_torch.judge.distance import name_of
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
-from bp_torch.judge.passes import Tensors
+from bp_torch.judge.passes import Refused, Tensors
+from bp_torch.judge.truth import Estimate
+
+ELSEWHERE = 1.25
+"""Inputs so many times as large show whether a factor is constant."""
 
 
 def signs_and_places(e: Evidence) -> Iterator[Hypothesis]:
@@ -34,36 +45,77 @@ def known_factors(e: Evidence) -> Iterator[Hypothesis]:
         2.0: "twice the truth: a factor ½ is missing, as of ½(ŷ − y)²",
         0.5: "half the truth: a factor 2 is missing, as of the derivative of a square",
     }
-    for name, tensor in e.point.inputs.items():
-        for axis, size in enumerate(tensor.shape):
-            if size < 2:
-                continue
-            origin = f"the size {size} of dimension {axis} of {name}"
+    for origin, size in _sizes(e):
+        if size > 1:
             for c, why in (
                 (size, f"a division by {origin} is missing"),
                 (1 / size, f"divided by {origin} once too often"),
                 ((size + 1) / size, f"(N + 1)/N with N = {origin}, one term too many"),
             ):
                 words.setdefault(c, f"{c:.6g} times the truth: {why}")
+    for name, number in e.case.numbers.items():
+        lacks, twice = f"the factor {name} is missing", f"it has the factor {name} once too often"
+        words.setdefault(1 / number, f"{1 / number:.6g} times the truth: {lacks}")
+        words.setdefault(number, f"{number:.6g} times the truth: {twice}")
     for c, text in words.items():
         guess = changed(e, lambda t: c * t)  # noqa: B023, used before c moves on
         yield Hypothesis("factor", f"{e.the_gradient} is {text}", guess)
+
+
+def _sizes(e: Evidence) -> Iterator[tuple[str, int]]:
+    """Numbers that a mean divides by."""
+    for name, tensor in e.point.inputs.items():
+        for axis, size in enumerate(tensor.shape):
+            yield f"the size {size} of dimension {axis} of {name}", size
+        yield f"the {tensor.numel()} elements of {name}", tensor.numel()
+    for output in e.point.upstream:
+        yield f"the {output.numel()} elements of the output", output.numel()
 
 
 def any_factor(e: Evidence) -> Iterator[Hypothesis]:
     """One factor for all wrong gradients, the one that fits best."""
     if sum(e.exact(name).numel() for name in e.bad) < 2:
         return  # One number is a multiple of any other: that names nothing.
+    c = _fitted(e, {n: e.exact(n) for n in e.bad}, {n: e.mine(n) for n in e.bad})
+    if c is None:
+        return
+    guess = changed(e, lambda t: c * t)
+    there = _factor_elsewhere(e)
+    if there is None or abs(there - c) <= ALIKE * abs(c):
+        text = f"{e.the_gradient} is {c:.6g} times the truth, a constant factor"
+        yield Hypothesis("factor", text, guess)
+        return
+    text = (
+        f"{e.the_gradient} is {c:.4g} times the truth here and {there:.4g} times it at inputs "
+        f"{ELSEWHERE:g} times as large: a factor that depends on the inputs"
+    )
+    yield Hypothesis("missing-factor", text, guess)
+
+
+def _factor_elsewhere(e: Evidence) -> float | None:
+    """The factor at other inputs, where the same reference tells it."""
+    if e.case.reference is None:
+        return None
+    moved = {
+        name: e.case.domain_of(name).scaled(t, ELSEWHERE) if t.is_floating_point() else t
+        for name, t in e.point.inputs.items()
+    }
+    point = replace(e.point, inputs=moved)
+    try:
+        mine, exact = point.of(e.case.fn).run().gradients, point.exact().run().gradients
+    except Refused:
+        return None
+    return _fitted(e, exact, {n: t.double() for n, t in mine.items()})
+
+
+def _fitted(e: Evidence, exact: Tensors, mine: Tensors) -> float | None:
+    """The factor between all wrong gradients and others that fits best."""
     products = squares = 0.0
     for name in e.bad:
-        usable = e.exact(name).isfinite() & e.mine(name).isfinite()
-        exact, mine = e.exact(name)[usable], e.mine(name)[usable]
-        products += (exact * mine).sum().item()
-        squares += exact.square().sum().item()
-    if squares:
-        c = products / squares
-        text = f"{e.the_gradient} is {c:.6g} times the truth, a constant factor"
-        yield Hypothesis("factor", text, changed(e, lambda t: c * t))
+        usable = exact[name].isfinite() & mine[name].isfinite()
+        products += (exact[name] * mine[name])[usable].sum().item()
+        squares += exact[name][usable].square().sum().item()
+    return products / squares if squares else None
 
 
 def upstream_ignored(e: Evidence) -> Iterator[Hypothesis]:
@@ -182,38 +234,36 @@ def diagonal(e: Evidence) -> Iterator[Hypothesis]:
 
 def precision(e: Evidence) -> Iterator[Hypothesis]:
     """Your own numbers, where they carry no more digits than a coarser dtype has."""
+    found = [
+        digits_of(e.mine(name), e.truth.gradients[name], e, pointwise=e.case.pointwise)
+        for name in e.bad
+    ]
+    if found[0] is not None and None not in found:
+        text = (
+            f"{e.the_gradient} has lost precision: its numbers carry only the digits of "
+            f"{name_of(found[0])}"
+        )
+        yield Hypothesis("precision", text, {name: e.mine(name) for name in e.bad})
+
+
+def digits_of(mine: Tensor, known: Estimate, e: Evidence, *, pointwise: bool) -> torch.dtype | None:
+    """The coarser dtype of whose numbers a tensor, or tensor/upstream, is made, near the truth."""
+    exact = known.value
     for coarse in COARSER:
-        if torch.finfo(coarse).eps <= torch.finfo(e.dtype).eps:
+        coarser = torch.finfo(coarse).eps / torch.finfo(e.dtype).eps
+        if coarser <= 1:
             continue
-        if all(_has_digits_of(e, name, coarse) for name in e.bad):
-            text = (
-                f"{e.the_gradient} has lost precision: its numbers carry only the digits of "
-                f"{name_of(coarse)}"
-            )
-            yield Hypothesis("precision", text, {name: e.mine(name) for name in e.bad})
-            return
-
-
-def _has_digits_of(e: Evidence, name: str, coarse: torch.dtype) -> bool:
-    """Whether the gradient, or gradient/upstream, is that of the coarse dtype, near the truth."""
-    mine, exact = e.mine(name), e.exact(name)
-    size = exact.abs() if e.case.pointwise else exact.abs().max()
-    coarser = torch.finfo(coarse).eps / torch.finfo(e.dtype).eps
-    spread = e.truth.gradients[name].spread
-    unit = torch.finfo(coarse).eps * size + coarser * spread
-    near = (mine - exact).abs() <= DIGITS_NEAR * unit
-    if not bool(near.all()):
-        return False
-    candidates = [mine]
-    upstream, *more = e.point.upstream
-    if not more and upstream.shape == mine.shape:
-        candidates.append(mine / upstream.double())
-    last = DIGITS_LAST * torch.finfo(e.dtype).eps
-    return any(
-        bool(((c.to(coarse).double() - c).abs() <= last * c.abs()).double().mean() > DIGITS_SHARE)
-        for c in candidates
-    )
-
-
-OF_NUMBERS_ALONE = (signs_and_places, known_factors, precision, any_factor)
-"""Those that need no reference."""
+        size = exact.abs() if pointwise else exact.abs().max()
+        unit = torch.finfo(coarse).eps * size + coarser * known.spread
+        if not bool(((mine - exact).abs() <= DIGITS_NEAR * unit).all()):
+            continue
+        candidates = [mine]
+        upstream, *more = e.point.upstream
+        if not more and upstream.shape == mine.shape:
+            candidates.append(mine / upstream.double())
+        last = DIGITS_LAST * torch.finfo(e.dtype).eps
+        for c in candidates:
+            digits = (c.to(coarse).double() - c).abs() <= last * c.abs()
+            if bool(digits.double().mean() > DIGITS_SHARE):
+                return coarse
+    return None
