@@ -1,7 +1,8 @@
 """What a gradient must not do besides being wrong: disturb tensors, wear off, or vary."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -55,7 +56,11 @@ def observe(fn: Function, trial: Trial, draw: Draw) -> tuple[list[Check], list[s
         # Its forward draws random numbers: then the same ones, as all other trials do.
         runs = [_another_run(fn, trial, sent, SEED) for _ in range(RUNS)]
         notes.append("fn draws random numbers: every run begins with the same random state")
-    varies = max(_distance(tuple(run.gradients.values()), first) for run in runs)
+    found = [first, *(tuple(run.gradients.values()) for run in runs)]
+    varies = max(_distance(each, first) for each in found)
+    if varies > FACTOR * eps and _adds_up(found):
+        text = "each run adds to what an earlier one has left: a buffer is not set to zero"
+        return [*checks, _check(Property.EACH_RUN_ANEW, False, text)], notes
     if varies > FACTOR * eps:
         text = f"repeated runs differ by {varies:.2g} of the largest entry"
         return [*checks, _check(Property.DETERMINISTIC, False, text)], notes
@@ -73,6 +78,18 @@ def observe(fn: Function, trial: Trial, draw: Draw) -> tuple[list[Check], list[s
     if varies:
         notes.append(f"not deterministic: repeated runs differ by {varies:.2g}")
     return checks, notes
+
+
+def _adds_up(found: Sequence[tuple[Tensor, ...]]) -> bool:
+    """Whether from run to run the same is added."""
+    moves = [
+        torch.cat([(b - a).flatten() for a, b in zip(one, other, strict=True)]).double()
+        for one, other in pairwise(found)
+    ]
+    size = moves[0].abs().max().item()
+    last = max(gradient.abs().max().item() for gradient in found[-1])
+    near = FLOOR * torch.finfo(found[0][0].dtype).eps * last
+    return size > near and all(bool(((m - moves[0]).abs() <= near).all()) for m in moves)
 
 
 def mean_of_runs(point: Point) -> tuple[Pass, dict[str, Tensor]]:

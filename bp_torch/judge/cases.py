@@ -311,19 +311,22 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _works_in_place(function: Function, inputs: Tensors) -> list[str]:
-    """The inputs into which it writes what it returns."""
-    clones = each(inputs, torch.clone)
+    """The inputs into which it writes what it returns, and says so: it gives back the input itself.
+
+    An autograd.Function that changes its input without mark_dirty gives back another tensor.
+    """
+    leaves = each(inputs, lambda t: t.clone().requires_grad_(t.is_floating_point()))
+    clones = each(leaves, torch.clone)  # in place is not for leaves
     try:
-        with undisturbed(), torch.no_grad():
+        with undisturbed():
             outputs = outputs_of(function, *clones.values())
     except Refused:  # the trials will tell
         return []
-    results = {output.untyped_storage().data_ptr() for output in outputs if output.numel()}
     return [
         name
         for name, tensor in clones.items()
-        if tensor.untyped_storage().data_ptr() in results
-        and not torch.equal(tensor.nan_to_num(), inputs[name].nan_to_num())
+        if any(tensor is output for output in outputs)
+        and not torch.equal(tensor.detach().nan_to_num(), inputs[name].nan_to_num())
     ]
 
 

@@ -141,6 +141,10 @@ draws, jumps there; a smooth one changes by about as little."""
 SAMPLED_ELEMENTS = 16
 """Elements of each input whose derivative is taken, where the function is not pointwise."""
 
+CONFIRMED = 3
+"""Elements of each input, the worst ones, that are looked at before a conviction, where autograd's
+gradient in float64 is the truth."""
+
 # What is said of autograd.
 
 FEWEST_LOST = 3
@@ -156,6 +160,12 @@ EXPLAINED = 0.05
 
 CLOSE, TINY = 3.0, 1e-12
 """Residuals within this factor, or this share of the error, fit equally well."""
+
+EXACTLY = 1e-7
+"""A hypothesis that leaves less than this share of the error is not compared with further ones."""
+
+STANDS_OUT = 4
+"""A region's smallest error, in units of the limit, is so many times the largest outside of it."""
 
 MOST_EVIDENCE = 3
 """The first trials that failed are looked at; the others failed for the same reason."""

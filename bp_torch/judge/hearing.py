@@ -30,6 +30,8 @@ class Record:
     """Of gradients that were found wrong."""
     of_values: list[Evidence] = field(default_factory=list)
     """The same of values."""
+    closer: "Record | None" = None
+    """Of the same inputs in float64, where the mistake shows more clearly."""
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -161,7 +163,10 @@ class Hearing:
         sides = (self.case, role, point, yours, peer)
         rows, evidence = _judged(*sides, self._truth(point, yours, criteria.DRAWS, unsure))
         if not all(row.ok for row in rows):
-            rows, evidence = _judged(*sides, self._truth_before_conviction(point, yours, unsure))
+            truth = self._truth_before_conviction(point, yours, unsure)
+            rows, evidence = _judged(*sides, truth)
+            if evidence.bad and (better := self._confirmed(truth, evidence)) is not truth:
+                rows, evidence = _judged(*sides, better)
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
         if evidence.bad_value is not None:
@@ -215,6 +220,22 @@ class Hearing:
                     truth = truth.widened(kinks.jumps(exact, self.draw))
             except Refused:  # it may take its own dtype alone, or have no second derivative
                 continue
+        return truth
+
+    def _confirmed(self, truth: Truth, evidence: Evidence) -> Truth:
+        """The truth where a few of the elements that seem wrong have been looked at by differences
+        as well; of a pointwise function all have been."""
+        if self.trusted is None or self.case.pointwise or evidence.point.directions is not None:
+            return truth
+        for name in evidence.bad:
+            judgement = evidence.judgements[name]
+            excess = (evidence.mine(name) - evidence.exact(name)).abs() / judgement.limit
+            excess = excess.where(judgement.bad, -1.0).nan_to_num(-1.0, -1.0).flatten()
+            worst = excess.topk(min(criteria.CONFIRMED, int((excess > 0).sum()))).indices
+            if worst.numel():
+                better = differences.confirmed(truth, evidence.point.exact(), name, worst.tolist())
+                self.record.findings += corrections(truth, better)
+                truth = better
         return truth
 
 

@@ -32,6 +32,7 @@ class Property(Enum):
     UPSTREAM_UNCHANGED = auto()
     SAME_BACKWARD_TWICE = auto()
     INTERLEAVED = auto()
+    EACH_RUN_ANEW = auto()
     DETERMINISTIC = auto()
 
 

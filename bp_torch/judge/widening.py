@@ -9,7 +9,13 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
-NARROW = frozenset((torch.float16, torch.bfloat16, torch.float32))
+WIDE = {
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.float32: torch.float64,
+    torch.complex32: torch.complex128,
+    torch.complex64: torch.complex128,
+}
 
 CASTS = frozenset((Tensor.float, Tensor.half, Tensor.bfloat16))
 """Casts that say in their name where to."""
@@ -50,16 +56,20 @@ class InFloat64(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         if func in CASTS:
             func = Tensor.double
-        wide_args, wide_kwargs = tree_map(self._wide, (tuple(args), dict(kwargs or {})))
-        return tree_map(self._wide, func(*wide_args, **wide_kwargs))
+        wide_kwargs = {name: self._wide(value) for name, value in (kwargs or {}).items()}
+        return self._wide(func(*map(self._wide, args), **wide_kwargs))
 
     def _wide(self, value: Any) -> Any:
+        if type(value) in (tuple, list):
+            return type(value)(map(self._wide, value))
+        if isinstance(value, tuple):  # one of torch's results by name
+            return tree_map(self._wide, value)
         if isinstance(value, torch.dtype):
-            return torch.float64 if value in NARROW else value
-        if not isinstance(value, Tensor) or value.dtype not in NARROW:
+            return WIDE.get(value, value)
+        if not isinstance(value, Tensor) or value.dtype not in WIDE:
             return value
         _, wide = self.widened.get(id(value), (None, None))
         if wide is None:
-            wide = value.double()
+            wide = value.to(WIDE[value.dtype])
             self.widened[id(value)] = value, wide
         return wide

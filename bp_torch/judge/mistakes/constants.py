@@ -65,12 +65,14 @@ def _right_value(e: Evidence, constant: Constant) -> float | None:
         step = 1e-4 * abs(constant.value)
         value = constant.value
         for _ in range(3):  # Newton's method, for where the effect is not quite linear
-            here = gradients(value)
-            slope = {n: (gradients(value + step)[n] - here[n]) / step for n in e.bad}
+            here, there = gradients(value), gradients(value + step)
+            slope = {n: (there[n] - here[n]) / step for n in e.bad}
             move = _least_squares(slope, {n: e.exact(n) - here[n] for n in e.bad})
             if move is None:
                 return None
             value += move
+            if not abs(value - constant.value) <= NEARBY * abs(constant.value):
+                return None
         if not 0 < abs(value - constant.value) <= NEARBY * abs(constant.value):
             return None
         found = gradients(value)

@@ -5,12 +5,14 @@ A wrong name is worse than none.
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import ALIKE, CLOSE, MOST_EVIDENCE, TINY
+from bp_torch.judge.criteria import ALIKE, CLOSE, EXACTLY, MOST_EVIDENCE, STANDS_OUT, TINY
 from bp_torch.judge.distance import apart, name_of
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.hearing import Record
+from bp_torch.judge.judgement import Judgement
 from bp_torch.judge.mistakes.constants import constants
 from bp_torch.judge.mistakes.hypothesis import Family, Hypothesis
 from bp_torch.judge.mistakes.planted import (
@@ -77,9 +79,12 @@ def diagnose(record: Record, transforms: Sequence[TransformRow]) -> Diagnosis:
     """What is wrong, of everything that was found; first what a person would say first."""
     for check in record.checks:
         if not check.ok and check.property is not Property.DETERMINISTIC:
-            stale_value = check.property is Property.INTERLEAVED
+            stale_value = check.property in (Property.INTERLEAVED, Property.EACH_RUN_ANEW)
             return Diagnosis("stale-value" if stale_value else "side-effect", check.detail)
     first = [e for e in record.evidence if e.quantity is Quantity.GRADIENT]
+    if record.closer is not None:
+        first = [e for e in record.closer.evidence if e.quantity is Quantity.GRADIENT] + first
+    first.sort(key=lambda e: torch.finfo(e.dtype).eps)
     given = [e for e in first if e.role is Role.AS_GIVEN]
     values = record.of_values
     if varies := next((c.detail for c in record.checks if not c.ok), None):
@@ -194,11 +199,13 @@ def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
 
 def _best(e: Evidence) -> Diagnosis | None:
     """Of all hypotheses that explain the gradient, the one that fits best; of equals the first."""
-    fitting = [
-        (residual, hypothesis)
-        for hypothesis in _hypotheses(e)
-        if (residual := e.explained_by(hypothesis.gradients)) is not None
-    ]
+    fitting = []
+    for hypothesis in _hypotheses(e):
+        residual = e.explained_by(hypothesis.gradients)
+        if residual is not None:
+            fitting.append((residual, hypothesis))
+            if residual < EXACTLY:  # nothing later fits better
+                break
     if not fitting:
         return None
     best = min(residual for residual, _ in fitting)
@@ -234,11 +241,20 @@ def _region(e: Evidence) -> Diagnosis | None:
     # Where the truth is within the limit of 0 a mistake could not be seen.
     tested = exact.isfinite() & (wrong | (exact.abs() > 2 * judgement.limit))
     where = describe(e.point.inputs[name].double(), wrong, tested, name)
-    if where is None or where == "everywhere":
+    if where is None or where == "everywhere" or not _stands_out(judgement, mine, exact):
         return None
     return Diagnosis(
         "region", f"the gradient of {name} is wrong only {where}{_how(mine, exact, wrong)}"
     )
+
+
+def _stands_out(judgement: Judgement, mine: Tensor, exact: Tensor) -> bool:
+    """Whether wrong elements are far more wrong than right ones: an error that only passes the
+    limit somewhere is no region."""
+    excess = (mine - exact).abs() / judgement.limit
+    excess = excess.where(exact.isfinite(), 0.0).nan_to_num(torch.inf, torch.inf)
+    right = excess[~judgement.bad]
+    return not right.numel() or bool(excess[judgement.bad].min() > STANDS_OUT * right.max())
 
 
 def _how(mine: Tensor, exact: Tensor, wrong: Tensor) -> str:

@@ -227,6 +227,11 @@ def _local_mistakes(node: Node, name: str) -> list[LocalMistake]:
                 "is taken at the output: tanh′(ŷ) in place of tanh′(z)",
                 lambda g: g * (1 - torch.tanh(y) ** 2),
             ),
+            LocalMistake(
+                "output-for-input",
+                "has tanh(ŷ), the function at its output, in place of tanh′(z)",
+                lambda g: g * torch.tanh(y),
+            ),
         ]
     if name == "softmax":
         return [
@@ -251,6 +256,11 @@ def _local_mistakes(node: Node, name: str) -> list[LocalMistake]:
             "output-for-input",
             "is taken at the output: σ′(ŷ) in place of σ′(z)",
             lambda g: g * s * (1 - s),
+        ),
+        LocalMistake(
+            "output-for-input",
+            "has σ(ŷ), the function at its output, in place of σ′(z)",
+            lambda g: g * s,
         ),
     ]
 

@@ -27,6 +27,11 @@ def describe(values: Tensor, wrong: Tensor, tested: Tensor, name: str) -> str | 
                 return f"for {label} > {_between(good.max().item(), bad.min().item())}"
             if bad.max() < good.min():
                 return f"for {label} < {_between(good.min().item(), bad.max().item())}"
+        bad, good = values[wrong], values[right]
+        low, high = good[good < bad.min()], good[good > bad.max()]
+        if len(bad.unique()) > 1 and len(low) + len(high) == len(good):
+            start = _between(low.max().item(), bad.min().item())
+            return f"for {start} < {name} < {_between(high.min().item(), bad.max().item())}"
     places = wrong.nonzero()
     if len(places) == 1:
         place = tuple(places[0].tolist())

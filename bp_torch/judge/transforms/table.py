@@ -17,12 +17,12 @@ from bp_torch.judge.cases import Case
 from bp_torch.judge.distance import Result, name_of, relative_distance
 from bp_torch.judge.graph import is_leaf, nodes
 from bp_torch.judge.passes import (
-    SEED,
     Point,
     Refused,
     differentiate,
     foreign_code,
     outputs_of,
+    seed_torch,
 )
 from bp_torch.judge.report import Outcome, TransformRow
 from bp_torch.judge.transforms import expected as by_eager
@@ -275,7 +275,7 @@ def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str]:
         tolerance = max(tolerance, criteria.TRANSFORM_EPS * own ** (2 / 3))
 
     def result(run: Callable[[Point], Any], point: Point) -> Result:
-        torch.manual_seed(SEED)
+        seed_torch()
         with foreign_code():
             found = run(point)
         return {row.kind: found} if row.kind else found

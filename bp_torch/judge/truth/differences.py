@@ -1,5 +1,7 @@
 """The truth where no reference can tell it: slopes of the function's own values."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -69,6 +71,26 @@ def corrected(truth: Truth, exact: Point) -> Truth:
     return Truth(truth.outputs, gradients)
 
 
+def confirmed(truth: Truth, exact: Point, name: str, places: Sequence[int]) -> Truth:
+    """A truth that is not pointwise with these places of one input mended as `corrected` does;
+    where any had to be, the other places are no longer known."""
+    known = truth.gradients[name]
+    slopes = _at_places(exact, name, places)
+    flat, spread = known.value.flatten().clone(), known.spread.flatten().clone()
+    before = flat[list(places)]
+    certain = slopes.error < criteria.CERTAIN * slopes.value.abs()
+    apart = (slopes.value - before).abs() > criteria.SURE * slopes.error + spread[list(places)]
+    wrong = certain & apart
+    if not wrong.any():
+        return truth
+    mended = torch.where(wrong, slopes.value, before)
+    unsure = spread[list(places)] + torch.where(wrong, slopes.error, 0.0)
+    flat[:] = torch.nan
+    flat[list(places)], spread[list(places)] = mended, unsure
+    better = Estimate(flat.reshape(known.value.shape), spread.reshape(known.value.shape))
+    return Truth(truth.outputs, {**truth.gradients, name: better})
+
+
 def disagreement(exact: Point, gradients: Tensors, draw: Draw) -> float:
     """How far gradients are from differences along one random direction per input.
 
@@ -100,6 +122,20 @@ def _some_elements(exact: Point, name: str, draw: Draw) -> Slope:
     """A few places, each moved by itself."""
     x = exact.inputs[name]
     places = draw.places(x, criteria.SAMPLED_ELEMENTS)
+    found = _at_places(exact, name, places)
+
+    def everywhere(values: Tensor, elsewhere: float) -> Tensor:
+        whole = values.new_full((x.numel(),), elsewhere)
+        whole[places] = values
+        return whole.reshape(x.shape)
+
+    unknown = (torch.nan, 0.0, 0.0, 0.0)
+    return Slope(*map(everywhere, vars(found).values(), unknown))
+
+
+def _at_places(exact: Point, name: str, places: Sequence[int]) -> Slope:
+    """The slope of each of these places."""
+    x = exact.inputs[name]
 
     def moved(place: int, step: Tensor) -> Tensor:
         changed = x.clone(memory_format=torch.contiguous_format)
@@ -110,15 +146,7 @@ def _some_elements(exact: Point, name: str, draw: Draw) -> Slope:
         columns = [_terms(exact, name, moved(*each)) for each in zip(places, steps, strict=True)]
         return torch.stack(columns, -1)
 
-    found = slope(terms, x.flatten()[places])
-
-    def everywhere(values: Tensor, elsewhere: float) -> Tensor:
-        whole = values.new_full((x.numel(),), elsewhere)
-        whole[places] = values
-        return whole.reshape(x.shape)
-
-    unknown = (torch.nan, 0.0, 0.0, 0.0)
-    return Slope(*map(everywhere, vars(found).values(), unknown))
+    return slope(terms, x.flatten()[list(places)])
 
 
 def _along(exact: Point, name: str, direction: Tensor) -> Slope:

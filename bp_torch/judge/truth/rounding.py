@@ -8,6 +8,7 @@ digits that a difference cancels.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -31,24 +32,70 @@ class Rounding(TorchDispatchMode):
         self.relative = max(limits.eps / 2, float64.eps)
         self.absolute = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
         self.draw = draw
+        self.in_parts = _backwards_in_parts()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run the operation, and move its result unless it is a view or was written in place."""
+        if (in_parts := self.in_parts.get(func)) is not None:
+            with self:
+                return in_parts(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
         if func.is_view or func._schema.is_mutable:
             return result
-        return tree_map_only(Tensor, self._moved, result)
+        name = func._schema.name.removeprefix("aten::").lstrip("_")
+        if name.startswith(NORMWISE):
+            return tree_map_only(Tensor, self._moved_as_a_whole, result)
+        moved = tree_map_only(Tensor, self._moved, result)
+        if name in UNDERFLOWING and isinstance(moved, Tensor):
+            factors = [t for t in args if isinstance(t, Tensor) and t.dtype == torch.float64]
+            moved = self._not_lost(moved, factors)
+        return moved
 
     def _moved(self, tensor: Tensor) -> Tensor:
         if tensor.dtype != torch.float64 or tensor._is_zerotensor():  # zeros without memory
             return tensor
-        # Not by equal amounts: of two operations half of the draws would cancel.
-        off = self.draw.signs(tensor) * (0.5 + self.draw.uniform(tensor)).to(tensor)
+        off = self._off(tensor)
         return torch.where(
             tensor == 0, tensor, tensor * (1 + self.relative * off) + self.absolute * off
         )
+
+    def _off(self, tensor: Tensor) -> Tensor:
+        """About ±1. Not by equal amounts: of two operations half of the draws would cancel."""
+        return self.draw.signs(tensor) * (0.5 + self.draw.uniform(tensor)).to(tensor)
+
+    def _moved_as_a_whole(self, tensor: Tensor) -> Tensor:
+        """By a share of the largest number, as an algorithm errs that is right in its norm."""
+        if tensor.is_complex():
+            return torch.view_as_complex(self._moved_as_a_whole(torch.view_as_real(tensor)))
+        if tensor.dtype != torch.float64 or not tensor.numel():
+            return tensor
+        largest = tensor.abs().nan_to_num(0.0, 0.0).amax()
+        return tensor + self.relative * largest * self._off(tensor)
+
+    def _not_lost(self, product: Tensor, factors: Sequence[Tensor]) -> Tensor:
+        """With the smallest number where a product of none but non-zero factors is 0."""
+        lost = product == 0
+        for factor in factors:
+            lost = lost & (factor != 0)
+        return product.masked_fill(lost, self.absolute) if factors and lost.any() else product
+
+
+NORMWISE = ("fft", "linalg_", "inverse", "cholesky", "svd", "triangular_solve", "lu_")
+"""Operations whose small results are no more exact than their largest (Higham 2002, "Accuracy and
+Stability of Numerical Algorithms", chapters 10, 14 and 24)."""
+
+UNDERFLOWING = frozenset(("mul", "square", "pow", "div", "exp"))
+
+
+@cache
+def _backwards_in_parts() -> dict[Any, Callable[..., Any]]:
+    """The fused backward kernels of torch as it writes them in single operations, as a compiler
+    takes them: 1 − σ cancels inside glu's, where nobody would see it."""
+    from torch._decomp import decomposition_table
+
+    return {op: run for op, run in decomposition_table.items() if "_backward" in op.name()}
 
 
 def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw) -> Pass:
