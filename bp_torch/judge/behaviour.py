@@ -56,7 +56,7 @@ def observe(fn: Function, trial: Trial, draw: Draw) -> tuple[list[Check], list[s
         # Its forward draws random numbers: then the same ones, as all other trials do.
         runs = [_another_run(fn, trial, sent, SEED) for _ in range(RUNS)]
         notes.append("fn draws random numbers: every run begins with the same random state")
-    found = [first, *(tuple(run.gradients.values()) for run in runs)]
+    found = [tuple(run.gradients.values()) for run in runs]
     varies = max(_distance(each, first) for each in found)
     if varies > FACTOR * eps and _adds_up(found):
         text = "each run adds to what an earlier one has left: a buffer is not set to zero"

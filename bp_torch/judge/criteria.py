@@ -138,8 +138,9 @@ NUDGE, NUDGES = 1e-8, 12
 """A gradient that changes by more than such a share when its inputs move by so little, in so many
 draws, jumps there; a smooth one changes by about as little."""
 
-SAMPLED_ELEMENTS = 16
-"""Elements of each input whose derivative is taken, where the function is not pointwise."""
+SAMPLED_ELEMENTS, SAMPLED_LATER = 16, 4
+"""Elements of each input whose derivative is taken, where the function is not pointwise: at the
+inputs as given, and in every further trial."""
 
 CONFIRMED = 3
 """Elements of each input, the worst ones, that are looked at before a conviction, where autograd's
@@ -190,8 +191,11 @@ FEWEST_FITTED = 4
 MOST_SAMPLES = 256
 """Per-sample gradients cost a backward pass each; beyond this many they are not tried."""
 
-MOST_NODES = 200
+MOST_NODES = 100
 """Of a larger graph only the nodes nearest the outputs are mutated, at a backward pass each."""
+
+MOST_PLACES = 6
+"""Places where a factor may be missing are tried one by one, up to so many."""
 
 # The transforms.
 

@@ -29,7 +29,13 @@ def is_leaf(node: Node) -> bool:
 
 def operation(node: Node) -> str:
     """ "sigmoid", of a SigmoidBackward0."""
-    return str(node.name()).removesuffix("0").removesuffix("Backward").lower()
+    return str(node.name()).rstrip("0123456789").removesuffix("Backward").lower()
+
+
+def refuses_again(gradients: Iterable[Tensor]) -> bool:
+    """Whether a backward marked @once_differentiable gave these: its node raises, but only where
+    the engine comes past it, and on its way to the inputs it does not."""
+    return any(node.name() == "Error" for node in nodes(gradients))
 
 
 def function_of(node: Node) -> type[torch.autograd.Function] | None:

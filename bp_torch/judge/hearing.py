@@ -161,9 +161,9 @@ class Hearing:
             self._examine_the_reference(point)
         peer = None if self.case.reference is None else point.run()
         sides = (self.case, role, point, yours, peer)
-        rows, evidence = _judged(*sides, self._truth(point, yours, criteria.DRAWS, unsure))
+        rows, evidence = _judged(*sides, self._truth(role, point, yours, criteria.DRAWS, unsure))
         if not all(row.ok for row in rows):
-            truth = self._truth_before_conviction(point, yours, unsure)
+            truth = self._truth_before_conviction(role, point, yours, unsure)
             rows, evidence = _judged(*sides, truth)
             if evidence.bad and (better := self._confirmed(truth, evidence)) is not truth:
                 rows, evidence = _judged(*sides, better)
@@ -192,22 +192,33 @@ class Hearing:
                 f"{off:.2g} of the sum of terms); differences of the value are the truth"
             )
 
-    def _truth(self, point: Point, yours: Pass, draws: int, unsure: Tensors | None) -> Truth:
+    def _truth(
+        self, role: Role, point: Point, yours: Pass, draws: int, unsure: Tensors | None
+    ) -> Truth:
         """The truth, and what it is uncertain by; `unsure`: what yours are."""
-        truth = self._known(point, yours, draws)
+        truth = self._known(role, point, yours, draws)
         return truth if unsure is None else truth.unsure_by(unsure)
 
-    def _known(self, point: Point, yours: Pass, draws: int) -> Truth:
+    def _known(self, role: Role, point: Point, yours: Pass, draws: int) -> Truth:
         dtype, draw = self.case.dtype, self.draw
         if self.trusted is not None:
             truth = reference.find_truth(point.exact(), dtype, draw, draws=draws)
             return truth.where_defined() if self.case.pointwise else truth
         pointwise = self.case.pointwise
-        truth = differences.find_truth(point.exact(), dtype, draw, draws=draws, pointwise=pointwise)
+        truth = differences.find_truth(
+            point.exact(),
+            dtype,
+            draw,
+            draws=draws,
+            pointwise=pointwise,
+            elements=criteria.SAMPLED_LATER if role.optional else criteria.SAMPLED_ELEMENTS,
+        )
         return differences.where_values_are_finite(truth, yours, pointwise=pointwise)
 
-    def _truth_before_conviction(self, point: Point, yours: Pass, unsure: Tensors | None) -> Truth:
-        truth = self._truth(point, yours, criteria.DRAWS_BEFORE_CONVICTION, unsure)
+    def _truth_before_conviction(
+        self, role: Role, point: Point, yours: Pass, unsure: Tensors | None
+    ) -> Truth:
+        truth = self._truth(role, point, yours, criteria.DRAWS_BEFORE_CONVICTION, unsure)
         if self.trusted is not None and self.case.pointwise and point.directions is None:
             better = differences.corrected(truth, point.exact())
             self.record.findings += corrections(truth, better)

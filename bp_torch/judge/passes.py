@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bp_torch.judge.graph import refuses_again
 from bp_torch.judge.widening import InFloat64
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -163,10 +164,12 @@ class Point:
         if self.directions is None:
             gradients = differentiate(outputs, self.upstream, leaves)
         else:
-            # As in a network, the upstream gradient has a graph of its own and is asked as well:
-            # only so does torch refuse where a backward is once_differentiable.
+            # As in a network, the upstream gradient has a graph of its own: only then does a
+            # backward that is once_differentiable say so.
             upstream = [g.detach().requires_grad_() for g in self.upstream]
             first = differentiate(outputs, upstream, leaves, graph=True)
+            if refuses_again(first):
+                raise Refused(RuntimeError("its backward is marked @once_differentiable"))
             along = [self.directions[name] for name in self.wanted]
             gradients = differentiate(first, along, (*leaves, *upstream))[: len(leaves)]
         return Pass(

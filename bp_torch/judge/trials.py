@@ -127,18 +127,25 @@ def _everywhere(case: Case, draw: Draw) -> Iterator[Trial]:
     few = each(given, lambda t: t.flatten()[: criteria.SAMPLE]) if case.pointwise else given
     for role, factor in zip(SCALED, criteria.MAGNITUDES, strict=True):
         scaled = {
-            name: case.domain_of(name).scaled(t, factor) if t.is_floating_point() else t
+            name: case.domain_of(name).scaled(t, factor) if name in case.wanted else t
             for name, t in few.items()
         }
         if all(t.isfinite().all() for t in scaled.values()):
             yield trial(role, scaled)
     if case.pointwise:
-        ladder = {name: case.domain_of(name).over(_ladder(draw), t) for name, t in few.items()}
+        ladder = {
+            name: case.domain_of(name).over(steps, t) if name in case.wanted else _again(t, steps)
+            for name, t in few.items()
+            for steps in [_ladder(draw)]
+        }
         yield trial(Role.INTO_SATURATION, ladder)
     # Squares of subnormal numbers are lost: only a reference shows whether they had to be.
     alone = case.reference is None
     tiny = each(few, lambda t: _tiny_among(t, zeros_alone=alone))
-    tiny = {name: case.domain_of(name).keep(t, few[name]) for name, t in tiny.items()}
+    tiny = {
+        name: case.domain_of(name).keep(t, few[name]) if name in case.wanted else few[name]
+        for name, t in tiny.items()
+    }
     yield trial(Role.ZEROS_AND_SUBNORMALS, tiny)
     yield trial(Role.UPSTREAM_ZERO, few, torch.zeros_like)
     yield trial(Role.UPSTREAM_NON_CONTIGUOUS, few, lambda o: _strided(draw.upstream(o)))
@@ -161,6 +168,12 @@ def _ladder(draw: Draw) -> Tensor:
     steps = torch.linspace(-end, end, count, dtype=torch.float64, device="cpu")
     between = 40 * draw.uniform(steps) - 20
     return torch.cat([steps, between])
+
+
+def _again(tensor: Tensor, like: Tensor) -> Tensor:
+    """Its numbers again and again, as many as the other has: it is no argument but a weight, a
+    target or a mask."""
+    return tensor.flatten().repeat(-(-like.numel() // tensor.numel()))[: like.numel()]
 
 
 def _tiny_among(tensor: Tensor, *, zeros_alone: bool) -> Tensor:

@@ -24,6 +24,7 @@ from bp_torch.judge.mistakes.planted import (
 )
 from bp_torch.judge.mistakes.simple import (
     any_factor,
+    contributions,
     diagonal,
     digits_of,
     functions_of_input_and_output,
@@ -56,6 +57,7 @@ FAMILIES: tuple[Family, ...] = (
     diagonal,
     nodes,
     samples,
+    contributions,
     wrong_axis,
     updated_weights,
     precision,

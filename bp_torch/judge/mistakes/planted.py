@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED, MOST_NODES
+from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED, MOST_NODES, MOST_PLACES
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.graph import Node, is_leaf, operation, saved_output
 from bp_torch.judge.graph import nodes as nodes_behind
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, Mistake
+from bp_torch.judge.mistakes.in_parts import InParts
 from bp_torch.judge.passes import Tensors, differentiate, outputs_of
 
 MIXING = ("softmax", "norm", "mm", "mv", "sum", "mean", "logsumexp", "cumsum")
@@ -38,7 +39,7 @@ def saved_replaced_once(e: Evidence) -> Iterator[Hypothesis]:
     for name, tensor in {**e.point.inputs, **e.case.constants}.items():
         if not tensor.is_floating_point():
             continue
-        for place in range(_times_saved(e, tensor)):
+        for place in range(min(_times_saved(e, tensor), MOST_PLACES)):
             guess = _with_saved(e, tensor, torch.ones_like, only=place)
             text = f"{e.the_gradient} lacks the factor {name} in one of its terms"
             yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
@@ -90,6 +91,8 @@ def updated_weights(e: Evidence) -> Iterator[Hypothesis]:
         if not denominator:
             continue
         rate = numerator / denominator
+        if rate <= 0 or sum(e.mine(bad).numel() for bad in e.bad) < FEWEST_FITTED:
+            continue
         guess = {bad: e.exact(bad) + rate * (one[bad] - e.exact(bad)) for bad in e.bad}
         text = f"{e.the_gradient} comes from {name} already updated, with learning rate {rate:.3g}"
         yield Hypothesis("updated-weights", text, guess)
@@ -140,7 +143,8 @@ def nodes(e: Evidence) -> Iterator[Hypothesis]:
     """One node of the reference's graph passes on something else than its derivative."""
     exact = e.point.exact()
     leaves = exact.leaves()
-    outputs = outputs_of(exact, *leaves)
+    with InParts():
+        outputs = outputs_of(exact, *leaves)
 
     def mutated(node: Node, change: Callable[..., Any]) -> Tensors:
         handle = node.register_hook(change)
@@ -193,6 +197,26 @@ def _scaled_term(e: Evidence, through: str, without: Tensors) -> Iterator[Hypoth
         what = "with the wrong sign" if c == -1 else f"times {c:.4g}"
         guess = {name: without[name] + c * t for name, t in term.items()}
         yield Hypothesis("scaled-term", f"{e.the_gradient} has {through} {what}", guess)
+    if len(term) == 1:
+        yield from _scaled_in_each_row(e, through, without, term)
+
+
+def _scaled_in_each_row(
+    e: Evidence, through: str, without: Tensors, term: Tensors
+) -> Iterator[Hypothesis]:
+    """The term times a factor of its own in each row, as where an ε stands in the wrong place."""
+    ((name, t),) = term.items()
+    if t.ndim < 2 or t.shape[-1] < FEWEST_FITTED:
+        return
+    squares = t.square().sum(-1, keepdim=True)
+    c = ((e.mine(name) - without[name]) * t).sum(-1, keepdim=True) / squares
+    if not c.isfinite().all():
+        return
+    text = (
+        f"{e.the_gradient} has {through} times a factor of its own in each row, "
+        f"{c.min().item():.3g} to {c.max().item():.3g}"
+    )
+    yield Hypothesis("scaled-term", text, {name: without[name] + c * t})
 
 
 SIMPLE_FACTORS = (-1.0, 2.0, 0.5, -2.0, 3.0, 1 / 3, 4.0, 0.25, 1.5, -0.5)

@@ -199,6 +199,31 @@ def samples(e: Evidence) -> Iterator[Hypothesis]:
         yield Hypothesis("reduction", f"{e.the_gradient} {text}", guess)
 
 
+def contributions(e: Evidence) -> Iterator[Hypothesis]:
+    """One of what several outputs owe to an input in the place of their sum, as where an index
+    repeats and the last one wins."""
+    exact = e.point.exact()
+    g, *more = exact.upstream
+    if more or e.case.pointwise or not 1 < g.numel() <= MOST_SAMPLES:
+        return
+    each = []
+    for element in range(g.numel()):
+        alone = torch.zeros_like(g)
+        alone.view(-1)[element] = g.reshape(-1)[element]
+        each.append(replace(exact, upstream=(alone,)).run().gradients)
+    stacked = {name: torch.stack([found[name] for found in each]) for name in e.bad}
+
+    def last(terms: Tensor) -> Tensor:
+        order = torch.arange(1, len(terms) + 1, device=terms.device)
+        order = order.reshape(-1, *[1] * (terms.ndim - 1)) * (terms != 0)
+        return terms.gather(0, order.argmax(0, keepdim=True))[0]
+
+    for word, pick in (("last", last), ("first", lambda u: last(u.flip(0)))):
+        guess = {name: pick(terms) for name, terms in stacked.items()}
+        text = f"{e.the_gradient} takes the {word} of several contributions for their sum"
+        yield Hypothesis("reduction", text, guess)
+
+
 def wrong_axis(e: Evidence) -> Iterator[Hypothesis]:
     """The reference along the other axis of a matrix, in its backward alone."""
     exact = e.point.exact()

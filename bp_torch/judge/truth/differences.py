@@ -13,11 +13,11 @@ from bp_torch.judge.truth.slopes import Slope, slope, typical
 
 
 def find_truth(
-    exact: Point, dtype: torch.dtype, draw: Draw, *, pointwise: bool, draws: int
+    exact: Point, dtype: torch.dtype, draw: Draw, *, pointwise: bool, draws: int, elements: int
 ) -> Truth:
     """The derivative of Σ upstream · output by differences of values.
 
-    For a pointwise function every element, by moving all at once; else a few elements of each
+    For a pointwise function every element, by moving all at once; else so many elements of each
     input, and NaN, which is not judged, for the others.
     """
     half_place = torch.finfo(dtype).eps / 2
@@ -26,7 +26,11 @@ def find_truth(
     own = reference.find_truth(exact, dtype, draw, draws=draws, inputs_too=True)
     gradients = {}
     for name in exact.wanted:
-        found = _every_element(exact, name) if pointwise else _some_elements(exact, name, draw)
+        found = (
+            _every_element(exact, name)
+            if pointwise
+            else _some_elements(exact, name, draw, elements)
+        )
         # Far out in a tail there is no telling what the dtype could still show: autograd would.
         rounded = found.error + half_place * (found.terms + typical(found.value).clamp(max=1.0))
         gradients[name] = Estimate(found.value, rounded + own.gradients[name].spread)
@@ -118,10 +122,10 @@ def _every_element(exact: Point, name: str) -> Slope:
     return slope(lambda step: torch.stack(_weighed(exact, name, x + step)), x)
 
 
-def _some_elements(exact: Point, name: str, draw: Draw) -> Slope:
+def _some_elements(exact: Point, name: str, draw: Draw, count: int) -> Slope:
     """A few places, each moved by itself."""
     x = exact.inputs[name]
-    places = draw.places(x, criteria.SAMPLED_ELEMENTS)
+    places = draw.places(x, count)
     found = _at_places(exact, name, places)
 
     def everywhere(values: Tensor, elsewhere: float) -> Tensor:
