@@ -7,6 +7,7 @@ through all the others.
 
 import faulthandler
 import multiprocessing
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from bp_torch.judge.passes import Refused
+from bp_torch.judge.passes import Refused, note
 
 Result = TypeVar("Result")
 Tell = Callable[[str], None]
@@ -91,7 +92,7 @@ def _one_child(
                 trying = content
                 tell(content)
             elif kind == "raised":
-                raise content
+                raise content if isinstance(content, BaseException) else _made_again(*content)
             else:
                 return trying, None, content
     finally:
@@ -112,24 +113,27 @@ def _child(run: Callable[[Tell], Any], send: Connection, deaths: Mapping[str, st
 
     try:
         send.send(("result", run(tell)))
-    except Exception as error:
+    except KeyboardInterrupt:  # which the parent gets as well
+        pass
+    except BaseException as error:  # such as SystemExit
         send.send(("raised", _that_can_be_sent(error)))
 
 
-def _that_can_be_sent(error: Exception) -> Exception:
-    """The error itself, or one with its words where it cannot be pickled."""
-    from multiprocessing.reduction import ForkingPickler
-
-    notes = getattr(error, "__notes__", [])
+def _that_can_be_sent(error: BaseException) -> Any:
+    """The error itself, or its name, words and notes where it cannot be pickled."""
     try:
-        again = ForkingPickler.loads(ForkingPickler.dumps(error))
-        if type(again) is type(error):
+        if type(pickle.loads(pickle.dumps(error))) is type(error):
             return error
     except Exception:
         pass
-    other = RuntimeError(f"{type(error).__name__}: {error}")
-    setattr(other, "__notes__", notes)  # noqa: B010
-    return other
+    return type(error).__name__, str(error), getattr(error, "__notes__", [])
+
+
+def _made_again(name: str, text: str, notes: list[str]) -> Exception:
+    error: Exception = type(name, (RuntimeError,), {})(text)
+    for each in notes:
+        note(error, each)
+    return error
 
 
 def _how_it_ended(status: int) -> str:

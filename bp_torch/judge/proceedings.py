@@ -140,6 +140,11 @@ def _report(
         for row in failed
         if row.order > question.order
     ]
+    warnings += [
+        f"under {row.name} torch itself is wrong: {row.detail}"
+        for row in table
+        if row.outcome is Outcome.TORCH
+    ]
     reason = "" if wrong else record.why_nothing_is_told()
     return Report(
         verdict="wrong" if wrong else "inconclusive" if reason else "right",

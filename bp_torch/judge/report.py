@@ -40,6 +40,9 @@ class Outcome(Enum):
     """What became of a function under a transform; what is amiss comes first."""
 
     WRONG = auto()
+    TORCH = auto()
+    """Wrong, and no hand-written rule is to blame: the reference fares no better, or there is no
+    such rule in it."""
     BYPASSED = auto()
     """The numbers are right, but the rule by hand did not run."""
     REFUSED = auto()

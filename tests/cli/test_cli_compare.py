@@ -1,4 +1,5 @@
 import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -78,7 +79,7 @@ def test_compare_hands_on_what_it_is_told(run, compared, tmp_path):
     status, _, err = run(
         *("compare", "torch:sigmoid", "--reference", "torch:tanh", "--shape", "1000,2x3,scalar"),
         *("--dtype", "float64,bfloat16", "--device", "cpu", "--seed", "5", "--no-compile"),
-        *("--json", "report.json"),
+        *("--json", "report.json", "--domain", ":,0:1,-1:", "--order", "2", "--timeout", "7"),
     )
     assert (status, err) == (0, "")
     inputs = compared.pop("inputs")
@@ -89,8 +90,14 @@ def test_compare_hands_on_what_it_is_told(run, compared, tmp_path):
         "devices": [torch.device("cpu")],
         "compile": False,
         "seed": 5,
+        "domain": [None, (0.0, 1.0), (-1.0, math.inf)],
+        "order": 2,
+        "isolate": True,
+        "timeout": 7.0,
     }
     assert [tuple(tensor.shape) for tensor in inputs] == [(1000,), (2, 3), ()]
+    assert 0 < inputs[1].min() < inputs[1].max() < 1
+    assert inputs[2] > -1
     assert inputs[0].std().item() == pytest.approx(3, rel=0.1)  # where a sigmoid saturates as well
     assert (tmp_path / "report.json").read_bytes() == '"σ′"\n'.encode()
 
@@ -142,13 +149,19 @@ def test_the_inputs_are_the_same_for_one_seed_and_others_for_another(run, compar
         (["mine:right", "--inputs", "mine:make_numbers"], "got (1.0, 2.0)"),
         (["mine:right", "--inputs", "mine:make_of_nothing"], "takes 0 positional arguments"),
         (["mine:right", "--inputs", "mine:make_one", "--shape", "3"], "choose one of them"),
-        (["mine:broken"], "could not be tried: RuntimeError: no such kernel (raised in"),
+        (
+            ["mine:broken"],
+            "could not be tried: RuntimeError: no such kernel (raised by fn; raised in",
+        ),
         (["mine:ends"], "mine:ends could not be tried: it calls sys.exit(0)"),
         (["mine:skips"], "mine:skips could not be tried: Skipped: no such kernel"),
         (["--reference", "torch:sigmoid"], "--reference is for a target, and there is none; name"),
         (["--json", "report.json"], "--json is for a target, and there is none"),
         (["--shape", "3"], "--shape is for a target, and there is none"),
         (["--seed", "0"], "--seed is for a target, and there is none"),
+        (["mine:right", "--domain", "0-1"], "domain must be an interval for each input, two ends"),
+        (["mine:right", "--domain", "1:0"], "domain must be an interval for each input, two ends"),
+        (["mine:right", "--domain", "0:1,:"], "an interval for each of the 1 inputs of shape 64x3"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -181,7 +194,8 @@ def test_where_no_report_can_be_written_is_said_before_anything_is_compared(
 
 
 def test_what_the_users_code_prints_is_not_mixed_with_the_verdict(run, mine):
-    status, out, err = run("compare", "talks:right", "--reference", "mine:talks", *QUICK)
+    targets = ("talks:right", "--reference", "mine:talks", "--no-isolate")
+    status, out, err = run("compare", *targets, *QUICK)
     assert status == 0
     assert out.startswith("right: ")
     assert "while importing" not in out
