@@ -51,6 +51,9 @@ DRAWS_BEFORE_CONVICTION = 16
 """Draws added where an element seems wrong: several saved tensors move at random, and in a few
 draws their effects on one element in a million cancel."""
 
+FLUSHED = 128
+"""Smallest normal numbers that an error must exceed: the largest x of a tail is about 100."""
+
 PEER_RIGHT = 0.5
 """A zero or a wrong sign is judged where autograd is off by less than this share of the truth."""
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from bp_torch.judge.criteria import (
     FACTOR,
     FLOOR,
+    FLUSHED,
     OVERFLOW_ALONE,
     PEER,
     PEER_IN_FLOAT64,
@@ -92,7 +93,8 @@ def judge(
         peer_right = peer_error < PEER_RIGHT * exact.abs()
         excused = ~theirs.isfinite()
     limit = limit.clamp(min=_smallest(dtype, alone=peer is None))
-    normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * limits.tiny) & peer_right
+    least = _smallest(dtype, alone=peer is None)
+    normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * least) & peer_right
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
     if systematic and factor.deviation > room and not bad.any():
@@ -179,9 +181,10 @@ def _worst(excess: Tensor, bad: Tensor) -> tuple[int, ...] | None:
 
 def _smallest(dtype: torch.dtype, *, alone: bool) -> float:
     """The smallest difference that counts: results below the smallest normal number may be flushed
-    to zero, but for float16, whose subnormal numbers every processor keeps. Without a peer, which
-    would show it, so may what they are made of."""
+    to zero, and factors on their way, which a factor like x in x·σ′(x) makes larger again; but for
+    float16, whose subnormal numbers every processor keeps. Without a peer, which would show it, so
+    may what they are made of."""
     limits = torch.finfo(dtype)
     if dtype == torch.float16:
         return limits.tiny * limits.eps
-    return limits.tiny / limits.eps if alone else limits.tiny
+    return limits.tiny / limits.eps if alone else FLUSHED * limits.tiny

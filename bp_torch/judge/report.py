@@ -41,8 +41,8 @@ class Outcome(Enum):
 
     WRONG = auto()
     TORCH = auto()
-    """Wrong, and no hand-written rule is to blame: the reference fares no better, or there is no
-    such rule in it."""
+    """Wrong, and no hand-written rule is to blame: there is none in it, or the reference fares no
+    better, or what is right in eager mode has been compiled."""
     BYPASSED = auto()
     """The numbers are right, but the rule by hand did not run."""
     REFUSED = auto()

@@ -1,9 +1,10 @@
 """The caller's world as it was: after a comparison nothing global has changed."""
 
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import torch
 
@@ -32,11 +33,13 @@ def _deterministic() -> tuple[bool, bool]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Warnings and logs off: compilers and transforms warn of themselves."""
+    """Warnings and logs off, and what is printed: compilers and transforms warn of themselves, and
+    print the program that they fail at."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        nowhere = io.StringIO()
+        with redirect_stdout(nowhere), redirect_stderr(nowhere), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
