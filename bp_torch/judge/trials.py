@@ -154,7 +154,11 @@ def _everywhere(case: Case, draw: Draw) -> Iterator[Trial]:
     yield trial(Role.INPUTS_NON_CONTIGUOUS, each(few, _strided))
     if any(t.ndim >= 2 for t in given.values()):
         yield trial(Role.INPUTS_TRANSPOSED, each(given, _transposed))
-    yield trial(Role.INPUTS_EXPANDED, each(few, lambda t: t[:1].expand(t.shape) if t.ndim else t))
+    expanded = {
+        name: t[:1].expand(t.shape) if t.ndim and name in case.wanted else t
+        for name, t in few.items()
+    }
+    yield trial(Role.INPUTS_EXPANDED, expanded)
     if case.pointwise:
         yield trial(Role.ZERO_DIMENSIONAL, each(given, lambda t: t.flatten()[0]))
         yield trial(Role.EMPTY, each(given, lambda t: t.flatten()[:0]))

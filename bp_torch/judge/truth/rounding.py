@@ -42,9 +42,13 @@ class Rounding(TorchDispatchMode):
             with self:
                 return in_parts(*args, **(kwargs or {}))
         result = func(*args, **(kwargs or {}))
-        if func.is_view or func._schema.is_mutable:
+        name = func._schema.name.removeprefix("aten::").strip("_")
+        if func.is_view or (func._schema.is_mutable and name in EXACT):
             return result
-        name = func._schema.name.removeprefix("aten::").lstrip("_")
+        if func._schema.is_mutable:  # exp_, or an operation with out=
+            if isinstance(result, Tensor) and result.dtype == torch.float64:
+                result.copy_(self._moved(result))
+            return result
         if name.startswith(NORMWISE):
             return tree_map_only(Tensor, self._moved_as_a_whole, result)
         moved = tree_map_only(Tensor, self._moved, result)
@@ -85,6 +89,12 @@ class Rounding(TorchDispatchMode):
 NORMWISE = ("fft", "linalg_", "inverse", "cholesky", "svd", "triangular_solve", "lu_")
 """Operations whose small results are no more exact than their largest (Higham 2002, "Accuracy and
 Stability of Numerical Algorithms", chapters 10, 14 and 24)."""
+
+EXACT = frozenset(
+    "copy fill zero masked_fill scatter index_put index_copy detach resize set normal uniform "
+    "random bernoulli exponential requires_grad".split()
+)
+"""What is written in place without a rounding."""
 
 UNDERFLOWING = frozenset(("mul", "square", "pow", "div", "exp"))
 
