@@ -91,8 +91,11 @@ NORMWISE = ("fft", "linalg_", "inverse", "cholesky", "svd", "triangular_solve", 
 Stability of Numerical Algorithms", chapters 10, 14 and 24)."""
 
 EXACT = frozenset(
-    "copy fill zero masked_fill scatter index_put index_copy detach resize set normal uniform "
-    "random bernoulli exponential requires_grad".split()
+    (
+        *("copy", "fill", "zero", "masked_fill", "scatter", "index_put", "index_copy"),
+        *("detach", "resize", "set", "requires_grad"),
+        *("normal", "uniform", "random", "bernoulli", "exponential"),
+    )
 )
 """What is written in place without a rounding."""
 
