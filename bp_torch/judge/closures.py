@@ -52,7 +52,7 @@ def functions_within(source: Any) -> list[types.FunctionType]:
         ]
         seen.update(map(id, waiting))
         for each in waiting:
-            if isinstance(each, types.FunctionType) and not each.__module__.startswith("torch."):
+            if isinstance(each, types.FunctionType) and _ours(each):
                 found[each] = None
         waiting = [inner for each in waiting if _ours(each) for _, inner in _parts(each)]
         depth -= 1

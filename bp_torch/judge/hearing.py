@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from bp_torch.judge.findings import autograd_findings, corrections
 from bp_torch.judge.judgement import Judgement, judge
 from bp_torch.judge.passes import Pass, Point, Refused, Tensors, note
 from bp_torch.judge.report import Check, Property, Refusal, Row, words
-from bp_torch.judge.trials import Draw, Role, Trial, trials
+from bp_torch.judge.trials import Draw, Role, Trial, sample, trials
 from bp_torch.judge.truth import Estimate, Truth, differences, kinks, reference, rounding
 
 
@@ -139,6 +139,7 @@ class Hearing:
         """The second derivative, where there is a reference to tell it."""
         if self.trusted is None:
             return
+        trial = replace(trial, inputs=sample(self.case))
         directions = {name: self.draw.normal(trial.inputs[name]) for name in trial.wanted}
         try:
             point = replace(trial.point(self.trusted), directions=directions)
@@ -183,6 +184,11 @@ class Hearing:
         """Where its gradient is not the derivative of its value, the value is trusted alone."""
         if self.trusted is None:
             return
+        inputs = sample(self.case)
+        if inputs is not self.case.inputs:
+            trial = Trial(Role.AS_GIVEN, inputs, point.wanted, self.draw.upstream)
+            with suppress(Refused):  # it may close over something of the whole shape
+                point = trial.point(self.trusted)
         exact = point.exact()
         off = differences.disagreement(exact, exact.run().gradients, self.draw)
         if off > criteria.REFERENCE_DISAGREES:

@@ -3,6 +3,7 @@
 A further trial is a `Role` here and a line in `trials`; its words follow from its name.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -112,6 +113,15 @@ def trials(case: Case, draw: Draw) -> Iterator[Trial]:
             yield trial
 
 
+def sample(case: Case) -> Tensors:
+    """The inputs; of a large pointwise function its first elements, as a square."""
+    first, *_ = case.inputs.values()
+    if first.numel() <= criteria.SAMPLE or not case.pointwise:
+        return case.inputs
+    side = math.isqrt(criteria.SAMPLE)
+    return each(case.inputs, lambda t: t.flatten()[: side * side].reshape(side, side))
+
+
 def _everywhere(case: Case, draw: Draw) -> Iterator[Trial]:
     given = case.inputs
 
@@ -124,7 +134,8 @@ def _everywhere(case: Case, draw: Draw) -> Iterator[Trial]:
         return Trial(role, inputs, wanted, upstream)
 
     yield trial(Role.AS_GIVEN, given)
-    few = each(given, lambda t: t.flatten()[: criteria.SAMPLE]) if case.pointwise else given
+    some = sample(case)
+    few = each(some, torch.flatten) if case.pointwise else given
     for role, factor in zip(SCALED, criteria.MAGNITUDES, strict=True):
         scaled = {
             name: case.domain_of(name).scaled(t, factor) if name in case.wanted else t
@@ -149,11 +160,11 @@ def _everywhere(case: Case, draw: Draw) -> Iterator[Trial]:
     yield trial(Role.ZEROS_AND_SUBNORMALS, tiny)
     yield trial(Role.UPSTREAM_ZERO, few, torch.zeros_like)
     yield trial(Role.UPSTREAM_NON_CONTIGUOUS, few, lambda o: _strided(draw.upstream(o)))
-    yield trial(Role.UPSTREAM_TRANSPOSED, given, lambda o: _transposed(draw.upstream(o)))
+    yield trial(Role.UPSTREAM_TRANSPOSED, some, lambda o: _transposed(draw.upstream(o)))
     yield trial(Role.UPSTREAM_EXPANDED, few, lambda o: o.new_tensor(0.75).expand(o.shape))
     yield trial(Role.INPUTS_NON_CONTIGUOUS, each(few, _strided))
     if any(t.ndim >= 2 for t in given.values()):
-        yield trial(Role.INPUTS_TRANSPOSED, each(given, _transposed))
+        yield trial(Role.INPUTS_TRANSPOSED, each(some, _transposed))
     expanded = {
         name: t[:1].expand(t.shape) if t.ndim and name in case.wanted else t
         for name, t in few.items()

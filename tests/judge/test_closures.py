@@ -130,3 +130,12 @@ def test_pairs_a_few_places_apart_are_not_taken_for_a_pointwise_function():
     report = bp.compare(rotate, rotate, inputs=[torch.randn(3, 8)], transforms=False)
     assert all(row.at is None for row in report.rows)
     assert report.verdict == "right"
+
+
+def test_a_function_of_no_module_is_looked_into():
+    """As in a notebook or a console, where its module has no name."""
+    space = {"torch": torch}
+    exec("def fn(x):\n    return torch.sin(1.7 * x)", space)
+    assert space["fn"].__module__ is None or space["fn"].__module__ == "builtins"
+    report = bp.compare(space["fn"], lambda x: torch.sin(1.5 * x), inputs=X, transforms=False)
+    assert report.diagnosis.mistake == "forward"
