@@ -147,7 +147,9 @@ class Refusal:
 
     def __str__(self) -> str:
         second = self.quantity is Quantity.SECOND_DERIVATIVE
-        trial = self.draw or ("second derivative" if second else words(self.role))
+        trial = "second derivative" if second else words(self.role)
+        if self.draw and not self.role.optional:
+            trial = self.draw
         return f"{trial} ({self.reason[:REASON]})"
 
 
@@ -292,7 +294,15 @@ def _where_drawn(rows: Iterable[Row]) -> str:
     right = dict.fromkeys(row.draw for row in given if row.draw not in wrong)
     if not wrong:
         return ""
-    return f"wrong at {'; '.join(wrong)}" + (f". Right at {'; '.join(right)}" if right else "")
+    return f"wrong at {_listed(wrong)}" + (f"; right at {_listed(right)}" if right else "")
+
+
+def _listed(draws: Iterable[str]) -> str:
+    """ "n = 33, 127 and 33 sorted", of "n = 33", "n = 127" and "n = 33, sorted"."""
+    texts = [draw.removeprefix("n = ").replace(",", "") for draw in draws]
+    sized = all(text[0].isdigit() for text in texts)
+    listed = ", ".join(texts[:-1]) + (" and " if len(texts) > 1 else "") + texts[-1]
+    return ("n = " if sized else "") + listed
 
 
 def _summary(rows: Iterable[Row]) -> list[Row]:

@@ -174,7 +174,7 @@ def samples(e: Evidence) -> Iterator[Hypothesis]:
     """A reduction over the batch that is not the sum over it."""
     exact = e.point.exact()
     g, *more = exact.upstream
-    if more or not g.ndim or not 1 < g.shape[0] <= MOST_SAMPLES:
+    if e.case.pointwise or more or not g.ndim or not 1 < g.shape[0] <= MOST_SAMPLES:
         return
     per_sample = []
     for sample in range(g.shape[0]):

@@ -125,6 +125,8 @@ def _every_element(exact: Point, name: str) -> Slope:
 def _some_elements(exact: Point, name: str, draw: Draw, count: int) -> Slope:
     """A few places, each moved by itself."""
     x = exact.inputs[name]
+    if not x.numel():
+        return Slope(x, x, x, x)
     places = draw.places(x, count)
     found = _at_places(exact, name, places)
 
