@@ -14,6 +14,9 @@ from bp_torch.judge.passes import Tensors
 DEPTH = 4
 """Functions within functions and attributes of objects, so far down."""
 
+DEEP = 8
+"""The same for code, which is passed from function to function."""
+
 RULES = ("forward", "setup_context", "backward", "vjp", "jvp")
 """What an autograd.Function is written in."""
 
@@ -44,7 +47,7 @@ def numbers_of(*functions: Any) -> dict[str, float]:
 def functions_within(source: Any) -> list[types.FunctionType]:
     """The plain functions that these are made of, those of torch left out."""
     found: dict[types.FunctionType, None] = {}
-    waiting, depth = [source], DEPTH
+    waiting, depth = [source], DEEP
     seen: set[int] = set()
     while waiting and depth:
         waiting = [
@@ -60,7 +63,8 @@ def functions_within(source: Any) -> list[types.FunctionType]:
 
 
 def _ours(value: Any) -> bool:
-    return not str(getattr(value, "__module__", "")).startswith("torch.")
+    owner = getattr(value, "__self__", value)  # of F.apply, F
+    return not str(getattr(owner, "__module__", "")).startswith("torch.")
 
 
 def _look_into(value: Any, name: str, found: Tensors, seen: set[int], depth: int) -> None:

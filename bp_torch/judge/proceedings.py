@@ -111,15 +111,19 @@ def answer(question: Question, tell: Tell) -> Report:
 
 
 def _look_closer(record: Record, seed: int) -> None:
-    """Add the evidence in float64 to that in a coarser dtype, where the inputs as given show a
-    mistake: with more digits its name is surer."""
-    given = [e for e in record.evidence if e.role is Role.AS_GIVEN]
-    if not given or any(e.dtype == torch.float64 for e in given):
+    """Add the evidence in float64, at the inputs as given, to that in a coarser dtype: with more
+    digits a mistake's name is surer. One too small for the coarser dtype is another mistake."""
+    evidence = record.evidence
+    if not evidence or any(e.dtype == torch.float64 for e in evidence):
         return
-    case = given[0].case.to(torch.float64, given[0].case.device)
+    case = evidence[0].case.to(torch.float64, evidence[0].case.device)
     closer = Record(order=record.order)
     with case.constants_cast():
         Hearing(case, Draw(seed), closer).hear(lambda role: None, only_given=True)
+    visible = torch.finfo(evidence[0].dtype).eps / 4
+    closer.evidence = [
+        e for e in closer.evidence if any(e.judgements[n].yours.max_rel > visible for n in e.bad)
+    ]
     record.closer = closer
 
 

@@ -3,7 +3,7 @@ right."""
 
 import types
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,24 +16,34 @@ from bp_torch.judge.passes import Refused, Tensors
 
 TRIVIAL = (0.0, 1.0, -1.0)
 
+ROUNDS = 6
+"""Of Newton's method with a slope from differences, each of which is right to four more digits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """A number that a function's code holds."""
+    """A number that a function's code holds, or one that it finds under a name."""
 
     function: types.FunctionType
     value: float
+    cell: types.CellType | None = None
+    """Where it is kept, if the function closes over it."""
 
     @contextmanager
     def replaced(self, value: float) -> Iterator[None]:
-        """Inside, the code has another number in its place."""
+        """Inside, there is another number in its place."""
         code = self.function.__code__
-        others = tuple(value if _is(each, self.value) else each for each in code.co_consts)
-        self.function.__code__ = code.replace(co_consts=others)
+        if self.cell is not None:
+            self.cell.cell_contents = value
+        else:
+            others = tuple(value if _is(each, self.value) else each for each in code.co_consts)
+            self.function.__code__ = code.replace(co_consts=others)
         try:
             yield
         finally:
             self.function.__code__ = code
+            if self.cell is not None:
+                self.cell.cell_contents = self.value
 
 
 def constants(e: Evidence) -> Iterator[Hypothesis]:
@@ -64,7 +74,7 @@ def _right_value(e: Evidence, constant: Constant) -> float | None:
         written = gradients(constant.value)
         step = 1e-4 * abs(constant.value)
         value = constant.value
-        for _ in range(3):  # Newton's method, for where the effect is not quite linear
+        for _ in range(ROUNDS):
             here, there = gradients(value), gradients(value + step)
             slope = {n: (there[n] - here[n]) / step for n in e.bad}
             move = _least_squares(slope, {n: e.exact(n) - here[n] for n in e.bad})
@@ -99,12 +109,17 @@ def _least_squares(slope: Tensors, error: Tensors) -> float | None:
 
 
 def _constants(source: Any) -> list[Constant]:
-    return [
-        Constant(function, value)
-        for function in functions_within(source)
-        for value in dict.fromkeys(c for c in function.__code__.co_consts if isinstance(c, float))
-        if value not in TRIVIAL
-    ]
+    found: dict[tuple[Any, float], Constant] = {}
+    for function in functions_within(source):
+        for value in function.__code__.co_consts:
+            if isinstance(value, float):
+                found.setdefault((function, value), Constant(function, value))
+        for cell in function.__closure__ or ():
+            with suppress(ValueError):  # not bound yet
+                value = cell.cell_contents
+                if isinstance(value, float):
+                    found.setdefault((id(cell), value), Constant(function, value, cell))
+    return [constant for (_, value), constant in found.items() if value not in TRIVIAL]
 
 
 def _is(one: Any, value: float) -> bool:
