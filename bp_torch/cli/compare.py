@@ -33,7 +33,7 @@ def compare(
     inputs: Annotated[
         str | None,
         typer.Option(
-            help="A function of a torch.Generator that makes the inputs.",
+            help="A function of a torch.Generator, or of one and a size, that makes the inputs.",
             metavar="TARGET",
             show_default="normal numbers of that shape",
         ),
@@ -51,14 +51,18 @@ def compare(
         ),
     ] = None,
     order: Annotated[
-        int, typer.Option(help="2: the second derivative is part of the verdict.", min=1, max=2)
+        int,
+        typer.Option(
+            help="2: the second derivative is part of the verdict.", metavar="1|2", min=1, max=2
+        ),
     ] = 1,
     compile: Annotated[bool, typer.Option(help="Try torch.compile and torch.export.")] = True,
     isolate: Annotated[
         bool, typer.Option(help="Survive code that kills its process or never ends.")
     ] = True,
     timeout: Annotated[
-        float, typer.Option(help="Seconds for one trial, with --isolate.", min=0.1)
+        float,
+        typer.Option(help="Seconds for one trial, with --isolate.", metavar="SECONDS", min=0.1),
     ] = 300.0,
     seed: Annotated[int, typer.Option(parser=whole, help="Of everything random.")] = 0,
     json: Annotated[

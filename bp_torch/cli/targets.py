@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bp_torch import checks
 from bp_torch.dtypes import DTYPES
 from bp_torch.judge.domains import Domain
+from bp_torch.judge.drawing import takes_a_size
 from bp_torch.training.device import resolve_device
 
 SPREAD = 3.0
@@ -162,22 +163,32 @@ def random_inputs(
     )
 
 
-def drawn_by(target: str, seed: int) -> Callable[[torch.Generator], tuple[Tensor, ...]]:
-    """The function that a target names, once it has been seen to make inputs of a generator.
+def drawn_by(target: str, seed: int) -> Callable[..., tuple[Tensor, ...]]:
+    """The function that a target names, once it has been seen to make inputs of a generator, or of
+    a generator and a size.
 
     Raises ValueError, in one line, for a function that makes something else than tensors.
     """
     make = find(target)
 
-    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
-        made = make(generator)
+    def tensors(made: Any) -> tuple[Tensor, ...]:
         inputs = (made,) if isinstance(made, Tensor) else made
         if not (isinstance(inputs, tuple | list) and all(isinstance(t, Tensor) for t in inputs)):
             raise TypeError(f"expected a tensor or a tuple of tensors, got {made!r:.60}")
         return tuple(inputs)
 
+    def draw(generator: torch.Generator) -> tuple[Tensor, ...]:
+        return tensors(make(generator))
+
+    def draw_so_many(generator: torch.Generator, size: int) -> tuple[Tensor, ...]:
+        return tensors(make(generator, size))
+
+    generator = torch.Generator().manual_seed(seed)
     with foreign_code(f"{target} made no inputs"):
-        draw(torch.Generator().manual_seed(seed))
+        if takes_a_size(make):
+            draw_so_many(generator, 1)
+            return draw_so_many
+        draw(generator)
     return draw
 
 

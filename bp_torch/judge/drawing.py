@@ -34,7 +34,7 @@ def draws(inputs: Any, seed: int) -> Iterator[Drawn]:
         yield Drawn("", lambda: inputs)
         return
     generator = torch.Generator().manual_seed(seed)
-    if not _takes_a_size(inputs):
+    if not takes_a_size(inputs):
         for number in range(criteria.DRAWN_INPUTS):
             label = f"draw {number + 1}" if number else ""
             yield Drawn(label, lambda: inputs(generator))
@@ -47,7 +47,8 @@ def draws(inputs: Any, seed: int) -> Iterator[Drawn]:
         yield Drawn(f"n = {first}, {name}", partial(inputs, generator, first), change)
 
 
-def _takes_a_size(make: Callable[..., Any]) -> bool:
+def takes_a_size(make: Callable[..., Any]) -> bool:
+    """Whether it wants a size beside the generator."""
     try:
         inspect.signature(make).bind(None, 0)
     except TypeError:

@@ -85,6 +85,9 @@ def make_inputs(generator):
 def make_one(generator):
     return torch.randn(5, 2, generator=generator)
 
+def make_many(generator, n):
+    return torch.randn(n, generator=generator)
+
 def make_nothing(generator):
     return None
 
@@ -103,6 +106,10 @@ def ends(z):
 def skips(z):
     import pytest
     pytest.skip("no such kernel")
+
+def dies(z):
+    import os
+    os.abort()
 
 def talks(z):
     print("in the function")

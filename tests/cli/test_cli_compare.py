@@ -225,3 +225,19 @@ def test_shapes_may_be_written_as_they_are_read(shape):
 def test_a_dtype_that_is_named_twice_is_tried_once():
     assert targets.dtypes("float32, float64,float32") == targets.dtypes("float32,float64")
     assert len(targets.devices("cpu,cpu")) == 1
+
+
+def test_inputs_of_a_generator_and_a_size_are_drawn_at_every_size(run, mine, tmp_path):
+    status, _, err = run(
+        *("compare", "mine:right", "--inputs", "mine:make_many", "--dtype", "float32"),
+        *("--no-compile", "--json", "report.json"),
+    )
+    assert (status, err) == (0, "")
+    rows = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["rows"]
+    assert {"n = 1", "n = 33", "n = 1000"} <= {row["draw"] for row in rows}
+
+
+def test_a_function_that_kills_the_process_is_inconclusive_with_status_3(run, mine):
+    status, out, err = run("compare", "mine:dies", "--dtype", "float32", "--no-compile")
+    assert (status, err) == (3, "")
+    assert out.startswith("inconclusive: the process was killed by SIGABRT")
