@@ -23,7 +23,7 @@ COMMANDS = {
     "compare --help": (0, "Usage: bp-torch compare"),
     "compare --no-compile": (0, "sigmoid, textbook"),
     f"compare torch:sigmoid --reference torch:sigmoid {QUICK}": (0, "right: nothing of what"),
-    WRONGLY: (WRONG, "wrong: the gradient of input has the wrong sign"),
+    WRONGLY: (WRONG, "wrong: the gradient of z has the wrong sign"),
 }
 
 EVERY_COMMAND = """

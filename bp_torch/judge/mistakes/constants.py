@@ -16,6 +16,9 @@ from bp_torch.judge.passes import Refused, Tensors
 
 TRIVIAL = (0.0, 1.0, -1.0)
 
+NO_ROUNDED = 1e-6
+"""A constant that should be 1 or 0 is no rounded one: it should not be there."""
+
 ROUNDS = 6
 """Of Newton's method with a slope from differences, each of which is right to four more digits."""
 
@@ -51,7 +54,7 @@ def constants(e: Evidence) -> Iterator[Hypothesis]:
     right? Its effect is taken as linear, and what is found is tried."""
     for constant in _constants(e.case.source)[:MOST_CONSTANTS]:
         right = _right_value(e, constant)
-        if right is None:
+        if right is None or any(abs(right - number) < NO_ROUNDED for number in TRIVIAL):
             continue
         written, should = apart(constant.value, right)
         text = (

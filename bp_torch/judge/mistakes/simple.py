@@ -102,9 +102,12 @@ def _factor_elsewhere(e: Evidence) -> float | None:
     }
     point = replace(e.point, inputs=moved)
     try:
-        mine, exact = point.of(e.case.fn).run().gradients, point.exact().run().gradients
+        mine, again = (point.of(e.case.fn).run(seed).gradients for seed in (1, 2))
+        exact = point.exact().run().gradients
     except Refused:
         return None
+    if any(not torch.equal(mine[name], again[name]) for name in e.bad):
+        return None  # it draws, and one draw shows no factor
     return _fitted(e, exact, {n: t.double() for n, t in mine.items()})
 
 
