@@ -7,6 +7,7 @@ no tensor is passed on as it is. A complex tensor counts as a real one with a la
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -36,7 +37,7 @@ class Arguments:
 
     def filled(self, tensors: Sequence[Tensor]) -> tuple[list[Any], dict[str, Any]]:
         """The arguments with these tensors in the place of their own, in their order."""
-        given = dict(zip((path for path, _ in self._leaves()), tensors, strict=True))
+        given = dict(zip(self._paths, tensors, strict=True))
 
         def other(path: str, own: Tensor) -> Tensor:
             tensor = given[path]
@@ -44,6 +45,10 @@ class Arguments:
 
         args = [_mapped(value, name, other) for name, value in self.args.items()]
         return args, {name: _mapped(value, name, other) for name, value in self.kwargs.items()}
+
+    @cached_property
+    def _paths(self) -> tuple[str, ...]:
+        return tuple(path for path, _ in self._leaves())
 
     def _leaves(self) -> Iterator[tuple[str, Tensor]]:
         for name, value in (*self.args.items(), *self.kwargs.items()):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bp_torch.judge import closures, criteria
 from bp_torch.judge.arguments import Arguments, floating
-from bp_torch.judge.closures import constants_of, numbers_of
+from bp_torch.judge.closures import constants_of
 from bp_torch.judge.domains import EVERYWHERE, Domain, domains
 from bp_torch.judge.own_forward import class_of, own_forward, takes_ctx
 from bp_torch.judge.passes import (
@@ -49,9 +49,9 @@ class Case:
     own_forward: bool = False
     """Whether the reference is the forward of fn itself, which autograd differentiates."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """Numbers that the function is given or closes over, by name: factors that may be forgotten."""
-    source: Any = None
-    """fn as it was given, or the bare backward: where its code can be read."""
+    """Plain numbers among the arguments, by name."""
+    sources: tuple[Any, ...] = ()
+    """The functions as they were given: where their code can be read."""
     label: str = ""
     """Of the draw of the inputs, where there are several."""
     warnings: tuple[str, ...] = ()
@@ -197,8 +197,8 @@ def make_case(
         given=copies[wanted[0]].dtype,
         domain=domains(domain, [*arguments.args, *arguments.kwargs], list(given)),
         own_forward=own,
-        numbers={**arguments.numbers(), **numbers_of(*_sources(fn, reference, backward))},
-        source=[fn if function is None else function, backward],
+        numbers=arguments.numbers(),
+        sources=tuple(_sources(fn, reference, backward)),
         notes=tuple(notes),
     )
     case.require_in_its_domain()

@@ -4,6 +4,7 @@ import functools
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from bp_torch.judge.passes import Tensors
 
 DEPTH = 4
 """Functions within functions and attributes of objects, so far down."""
+
+MANY = 256
+"""Of a longer list, such as one of data, the first parts are looked into."""
 
 DEEP = 8
 """The same for code, which is passed from function to function."""
@@ -38,16 +42,16 @@ def numbers_of(*functions: Any) -> dict[str, float]:
     """The plain numbers that these functions close over, those that could be factors."""
     return {
         name: float(value)
-        for function in functions_within(list(functions))
+        for function in functions_within(*functions)
         for name, value in _variables(function)
         if isinstance(value, float | int) and abs(value) not in (0, 1)
     }
 
 
-def functions_within(source: Any) -> list[types.FunctionType]:
+def functions_within(*sources: Any) -> list[types.FunctionType]:
     """The plain functions that these are made of, those of torch left out."""
     found: dict[types.FunctionType, None] = {}
-    waiting, depth = [source], DEEP
+    waiting, depth = list(sources), DEEP
     seen: set[int] = set()
     while waiting and depth:
         waiting = [
@@ -96,9 +100,9 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         yield from value.named_parameters()
         yield from value.named_buffers()
     elif isinstance(value, Mapping):
-        yield from ((str(key), each) for key, each in value.items())
+        yield from ((str(key), each) for key, each in islice(value.items(), MANY))
     elif isinstance(value, list | tuple):
-        yield from ((str(k), each) for k, each in enumerate(value))
+        yield from ((str(k), each) for k, each in enumerate(value[:MANY]))
     elif isinstance(value, type) and issubclass(value, torch.autograd.Function):
         yield from (("", getattr(value, rule)) for rule in RULES if rule in vars(value))
     elif not isinstance(value, type | types.ModuleType) and hasattr(value, "__dict__"):

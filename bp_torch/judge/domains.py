@@ -21,8 +21,8 @@ class Domain:
     """Such as lambda x: x.norm(dim=-1) < 1; what it refuses is not tried."""
 
     def has(self, tensor: Tensor) -> bool:
-        """Whether every element lies inside."""
-        inside = bool(((tensor > self.low) & (tensor < self.high)).all())
+        """Whether every element lies inside; of no domain also what is infinite or NaN."""
+        inside = self is EVERYWHERE or bool(((tensor > self.low) & (tensor < self.high)).all())
         return inside and (self.holds is None or bool(torch.as_tensor(self.holds(tensor)).all()))
 
     def scaled(self, tensor: Tensor, factor: float) -> Tensor:
@@ -51,6 +51,8 @@ class Domain:
 
     def keep(self, changed: Tensor, before: Tensor) -> Tensor:
         """The changed elements where they lie inside, else those before."""
+        if self is EVERYWHERE:
+            return changed
         return changed.where((changed > self.low) & (changed < self.high), before)
 
     def __str__(self) -> str:

@@ -87,40 +87,39 @@ class Hearing:
 
         Raises whatever the function raises on the given inputs, with a note on what led to it.
         """
-        if only_given:
-            self._hear_as_given(tell)
+        sequence = trials(self.case, self.draw)  # made one by one, each when it is due
+        given = next(sequence)
+        if not self._may(given, tell):
+            return
+        if only_given:  # which the function may refuse, as it may an empty one
+            with self._refusals(given.role, Quantity.GRADIENT):
+                self._hear_given(given)
             return
         with _its_own_error(self.case):
-            for trial in trials(self.case, self.draw):
-                try:
-                    tell(trial.role)
-                except Refused as refusal:
-                    self._refused(trial.role, Quantity.GRADIENT, refusal)
-                    if trial.role.optional:
-                        continue
-                    return
-                if trial.role.optional:
-                    self._try(trial)
-                    continue
-                # Side effects first: a function that overwrites its inputs spoils all else.
-                if not self._behaves(trial):
-                    return
-                self._ask(trial.role, trial.point(self.case.told_by))
-                if self.random:
-                    return
-                self._try_twice(trial)
+            if not self._hear_given(given):
+                return
+            for trial in sequence:
+                if self._may(trial, tell):
+                    with self._refusals(trial.role, Quantity.GRADIENT):
+                        self._ask(trial.role, trial.point(self.case.told_by))
 
-    def _hear_as_given(self, tell: Callable[[Role], None]) -> None:
-        """A further draw, which the function may refuse, as it may an empty one."""
-        trial = next(iter(trials(self.case, self.draw)))
-        try:
+    def _may(self, trial: Trial, tell: Callable[[Role], None]) -> bool:
+        """Say what will be tried; False where it must not be."""
+        with self._refusals(trial.role, Quantity.GRADIENT):
             tell(trial.role)
-            if self._behaves(trial):
-                self._ask(trial.role, trial.point(self.case.told_by))
-        except Refused as refusal:
-            self._refused(trial.role, Quantity.GRADIENT, refusal)
-            return
+            return True
+        return False
+
+    def _hear_given(self, trial: Trial) -> bool:
+        """The inputs as given; whether anything else is worth trying."""
+        # Side effects first: a function that overwrites its inputs spoils all else.
+        if not self._behaves(trial):
+            return False
+        self._ask(trial.role, trial.point(self.case.told_by))
+        if self.random:
+            return False
         self._try_twice(trial)
+        return True
 
     def _behaves(self, trial: Trial) -> bool:
         checks, findings = observe(self.case.fn, trial, self.draw)
@@ -129,29 +128,29 @@ class Hearing:
         self.random = any(c.property is Property.DETERMINISTIC and not c.ok for c in checks)
         return all(c.ok for c in checks if c.property is Property.INPUTS_UNCHANGED)
 
-    def _try(self, trial: Trial) -> None:
-        try:
-            self._ask(trial.role, trial.point(self.case.told_by))
-        except Refused as refusal:
-            self._refused(trial.role, Quantity.GRADIENT, refusal)
-
     def _try_twice(self, trial: Trial) -> None:
         """The second derivative, where there is a reference to tell it."""
         if self.trusted is None:
             return
         trial = replace(trial, inputs=sample(self.case))
         directions = {name: self.draw.normal(trial.inputs[name]) for name in trial.wanted}
-        try:
+        with self._refusals(trial.role, Quantity.SECOND_DERIVATIVE):
             point = replace(trial.point(self.trusted), directions=directions)
             self._ask(trial.role, point)
-        except Refused as refusal:
-            self._refused(trial.role, Quantity.SECOND_DERIVATIVE, refusal)
 
-    def _refused(self, role: Role, quantity: Quantity, refusal: Refused) -> None:
-        self.record.refusals.append(Refusal(role, quantity, refusal.reason, self.case.label))
+    @contextmanager
+    def _refusals(self, role: Role, quantity: Quantity) -> Iterator[None]:
+        """What is refused inside is noted, and no mistake."""
+        try:
+            yield
+        except Refused as refusal:
+            self.record.refusals.append(Refusal(role, quantity, refusal.reason, self.case.label))
 
     def _ask(self, role: Role, point: Point) -> None:
-        """Judge; before a conviction, measure the truth's spread more closely and judge again."""
+        """Judge; before a conviction, measure the truth's spread more closely and judge again.
+
+        Where the inputs as given have convicted it, further trials only illustrate that.
+        """
         if self.case.pointwise and not point.keeps_the_shape():
             raise Refused(ValueError("its inputs no longer fit what the function closes over"))
         yours = point.of(self.case.fn).run()
@@ -163,7 +162,7 @@ class Hearing:
         peer = None if self.case.reference is None else point.run()
         sides = (self.case, role, point, yours, peer)
         rows, evidence = _judged(*sides, self._truth(role, point, yours, criteria.DRAWS, unsure))
-        if not all(row.ok for row in rows):
+        if not all(row.ok for row in rows) and not self._is_convicted():
             truth = self._truth_before_conviction(role, point, yours, unsure)
             rows, evidence = _judged(*sides, truth)
             if evidence.bad and (better := self._confirmed(truth, evidence)) is not truth:
@@ -179,6 +178,12 @@ class Hearing:
                 f"differentiated again, the gradient is silently wrong: the second derivative by "
                 f"{' and '.join(evidence.bad)} is not what it says. {REMEDY}"
             )
+
+    def _is_convicted(self) -> bool:
+        return any(
+            e.role is Role.AS_GIVEN and e.quantity is Quantity.GRADIENT and e.case is self.case
+            for e in self.record.evidence
+        )
 
     def _examine_the_reference(self, point: Point) -> None:
         """Where its gradient is not the derivative of its value, the value is trusted alone."""

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -29,17 +29,11 @@ class Died(Exception):  # noqa: N818, it is no error of ours
     """The process in which this was tried did not survive it."""
 
 
-class Survived(Generic[Result]):
-    """What a child came to, and what its forerunners died of, by what they were trying."""
-
-    def __init__(self, result: Result | None, deaths: Mapping[str, str]) -> None:
-        self.result = result
-        """None where nothing of it could be run."""
-        self.deaths = deaths
-
-
-def isolated(run: Callable[[Tell], Result], tell: Tell, timeout: float | None) -> Survived[Result]:
-    """The result of `run` in a child process.
+def isolated(
+    run: Callable[[Tell], Result], tell: Tell, timeout: float | None
+) -> tuple[Result | None, dict[str, str]]:
+    """The result of `run` in a child process, None where nothing of it could be run; and what its
+    forerunners died of, by what they were trying.
 
     Args:
         run: is given something to tell what it is about to try, which raises `Refused` where
@@ -62,11 +56,11 @@ def isolated(run: Callable[[Tell], Result], tell: Tell, timeout: float | None) -
     while True:
         trying, death, result = _one_child(run, tell, timeout, deaths)
         if death is None:
-            return Survived(result, deaths)
+            return result, deaths
         again = trying in deaths  # it was told not to try this: there is no way around it
         deaths[trying] = death
         if again or not trying or len(deaths) == MOST_DEATHS:
-            return Survived(None, deaths)
+            return None, deaths
 
 
 def _one_child(

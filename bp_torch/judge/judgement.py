@@ -92,8 +92,8 @@ def judge(
         room = max(room, PEER * _factor(theirs, exact, scale).deviation)
         peer_right = peer_error < PEER_RIGHT * exact.abs()
         excused = ~theirs.isfinite()
-    limit = limit.clamp(min=_smallest(dtype, alone=peer is None))
     least = _smallest(dtype, alone=peer is None)
+    limit = limit.clamp(min=least)
     normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * least) & peer_right
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused

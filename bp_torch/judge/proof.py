@@ -86,8 +86,8 @@ def compare(
     with progress_line(progress) as tell:
         if not isolate:
             return answer(question, tell)
-        survived = isolated(partial(answer, question), tell, timeout)
-    return with_deaths(survived.result, survived.deaths)
+        report, deaths = isolated(partial(answer, question), tell, timeout)
+    return with_deaths(report, deaths)
 
 
 def assert_gradients(fn: Any = None, reference: Any = None, **options: Any) -> Report:

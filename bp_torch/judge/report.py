@@ -44,7 +44,7 @@ class Outcome(Enum):
     """Wrong, and no hand-written rule is to blame: there is none in it, or the reference fares no
     better, or what is right in eager mode has been compiled."""
     BYPASSED = auto()
-    """The numbers are right, but the rule by hand did not run."""
+    """The rule by hand did not run: torch differentiated its forward, rightly or not."""
     REFUSED = auto()
     RIGHT = auto()
 
@@ -165,6 +165,8 @@ class TransformRow:
     """Of the derivative that it takes."""
     detail: str
     """One short line: how wrong and where, why refused, what was bypassed; "" where right."""
+    error: float = 0.0
+    """The relative error, where the numbers are wrong."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,8 @@ class Report:
     checks: tuple[Check, ...] = ()
     transforms: tuple[TransformRow, ...] = ()
     warnings: tuple[str, ...] = ()
-    """What is not part of the verdict and will bite: a second derivative that is silently wrong."""
+    """What is not part of the verdict and will bite: a second derivative that is silently wrong, a
+    transform under which torch is, an input without a gradient."""
     findings: tuple[str, ...] = ()
     """What is worth knowing beside the verdict, about autograd above all."""
     witness: str = ""

@@ -2,7 +2,7 @@
 right."""
 
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,7 +52,7 @@ class Constant:
 def constants(e: Evidence) -> Iterator[Hypothesis]:
     """Of each constant in the code of fn: is there another value near it with which the gradient is
     right? Its effect is taken as linear, and what is found is tried."""
-    for constant in _constants(e.case.source)[:MOST_CONSTANTS]:
+    for constant in _constants(e.case.sources)[:MOST_CONSTANTS]:
         right = _right_value(e, constant)
         if right is None or any(abs(right - number) < NO_ROUNDED for number in TRIVIAL):
             continue
@@ -111,9 +111,9 @@ def _least_squares(slope: Tensors, error: Tensors) -> float | None:
     return products / squares if squares else None
 
 
-def _constants(source: Any) -> list[Constant]:
+def _constants(sources: Sequence[Any]) -> list[Constant]:
     found: dict[tuple[Any, float], Constant] = {}
-    for function in functions_within(source):
+    for function in functions_within(*sources):
         for value in function.__code__.co_consts:
             if isinstance(value, float):
                 found.setdefault((function, value), Constant(function, value))

@@ -45,7 +45,6 @@ FAMILIES: tuple[Family, ...] = (
     surrogates,
     signs_and_places,
     copied,
-    stale,
     upstream_ignored,
     upstream_of_one,
     known_factors,
@@ -192,17 +191,24 @@ def _overflow(evidence: Sequence[Evidence]) -> Diagnosis | None:
 def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
     """The whole gradient explained, or else a region; the given inputs before others."""
     for e in evidence[:MOST_EVIDENCE]:
-        if e.role is Role.AS_GIVEN and (whole := _best(e) or _one_by_one(e)):
-            return whole
+        if e.role is Role.AS_GIVEN:
+            if whole := _best(e, _families(e)) or _one_by_one(e):
+                return whole
+        elif earlier := _best(e, (stale,)):
+            return earlier
         if region := _region(e):
             return region
     return None
 
 
-def _best(e: Evidence) -> Diagnosis | None:
+def _families(e: Evidence) -> Sequence[Family]:
+    return FAMILIES if e.case.reference is not None else OF_NUMBERS_ALONE
+
+
+def _best(e: Evidence, families: Sequence[Family]) -> Diagnosis | None:
     """Of all hypotheses that explain the gradient, the one that fits best; of equals the first."""
     fitting = []
-    for hypothesis in _hypotheses(e):
+    for hypothesis in _hypotheses(e, families):
         residual = e.explained_by(hypothesis.gradients)
         if residual is not None:
             fitting.append((residual, hypothesis))
@@ -215,8 +221,8 @@ def _best(e: Evidence) -> Diagnosis | None:
     return Diagnosis(chosen.mistake, chosen.sentence)
 
 
-def _hypotheses(e: Evidence) -> Iterator[Hypothesis]:
-    for family in FAMILIES if e.case.reference is not None else OF_NUMBERS_ALONE:
+def _hypotheses(e: Evidence, families: Sequence[Family]) -> Iterator[Hypothesis]:
+    for family in families:
         try:
             yield from family(e)
         except Refused:
@@ -227,7 +233,7 @@ def _one_by_one(e: Evidence) -> Diagnosis | None:
     """A mistake of its own for each input: all must be explained."""
     if len(e.bad) < 2:
         return None
-    found = [_best(e.alone(name)) for name in e.bad]
+    found = [_best(e.alone(name), _families(e)) for name in e.bad]
     known = [diagnosis for diagnosis in found if diagnosis is not None]
     if len(known) < len(found):
         return None

@@ -5,6 +5,7 @@ Nothing about the function has to be known for it: the planted mistake that give
 yours.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,7 +119,7 @@ def _with_saved(
     """The reference's gradients when it finds that tensor changed among those it saved, every time
     or at one time only."""
     exact, original = e.point.exact(), tensor.detach().double()
-    times = iter(range(1 << 30))
+    times = itertools.count()
 
     def unpack(saved: Tensor) -> Tensor:
         changed = matching(saved)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from bp_torch.judge.closures import numbers_of
 from bp_torch.judge.criteria import (
     ALIKE,
     COARSER,
@@ -53,7 +54,7 @@ def known_factors(e: Evidence) -> Iterator[Hypothesis]:
                 ((size + 1) / size, f"(N + 1)/N with N = {origin}, one term too many"),
             ):
                 words.setdefault(c, f"{c:.6g} times the truth: {why}")
-    for name, number in e.case.numbers.items():
+    for name, number in {**e.case.numbers, **numbers_of(*e.case.sources)}.items():
         lacks, twice = f"the factor {name} is missing", f"it has the factor {name} once too often"
         words.setdefault(1 / number, f"{1 / number:.6g} times the truth: {lacks}")
         words.setdefault(number, f"{number:.6g} times the truth: {twice}")

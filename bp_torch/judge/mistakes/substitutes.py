@@ -11,7 +11,6 @@ from bp_torch.judge.criteria import ALIKE
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
 from bp_torch.judge.passes import Refused
-from bp_torch.judge.trials import Role
 
 
 def copied(e: Evidence) -> Iterator[Hypothesis]:
@@ -26,10 +25,10 @@ def copied(e: Evidence) -> Iterator[Hypothesis]:
 def stale(e: Evidence) -> Iterator[Hypothesis]:
     """The gradient at the inputs that were given first, where others are tried."""
     given = e.case.inputs
-    same = all(given[name].shape == t.shape for name, t in e.point.inputs.items())
-    if e.role is Role.AS_GIVEN or not same:
+    if any(given[name].numel() != t.numel() for name, t in e.point.inputs.items()):
         return
-    before = replace(e.point, inputs=given).exact().run().gradients
+    earlier = {name: given[name].reshape(t.shape) for name, t in e.point.inputs.items()}
+    before = replace(e.point, inputs=earlier).exact().run().gradients
     text = f"{e.the_gradient} is stale: that at the inputs of an earlier call"
     yield Hypothesis("stale-value", text, e.of_the_bad(before))
 

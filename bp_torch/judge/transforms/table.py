@@ -250,12 +250,65 @@ class Scene:
 
 
 def _judged(row: Row, scene: Scene, tell: Callable[[str], None]) -> TransformRow:
+    error = 0.0
     try:
         tell(row.name)
-        outcome, detail = _outcome(row, scene)
+        outcome, detail, error = _outcome(row, scene)
     except Refused as refusal:
         outcome, detail = Outcome.REFUSED, refusal.reason
-    return TransformRow(row.name, name_of(scene.dtype), outcome, row.order, detail[:DETAIL_LENGTH])
+    dtype = name_of(scene.dtype)
+    return TransformRow(row.name, dtype, outcome, row.order, detail[:DETAIL_LENGTH], error)
+
+
+def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str, float]:
+    """What became of the function, one short line that says why, and the error where it is wrong.
+
+    Raises `Refused` where the function or the reference does.
+    """
+    actual = _result(row, row.run, scene.point)
+    expected, tolerance = _expected(row, scene)
+    silent = that_did_not_run(
+        scene.functions, row.rule, lambda: _result(row, row.run, scene.point), actual
+    )
+    idle = ", ".join(f"{function.__name__}.{row.rule}" for function in silent)
+    size, place = relative_distance(actual, expected)
+    if size <= tolerance:
+        if silent:
+            return Outcome.BYPASSED, f"{idle} did not run, torch differentiated its forward", 0.0
+        return Outcome.RIGHT, "", 0.0
+    off = f"relative error {size:.1e} in {place}"
+    if silent:  # no rule by hand is to blame for what torch makes of the forward
+        return Outcome.BYPASSED, f"{off}; {idle} did not run", size
+    # Nor where what is right in eager mode is not when compiled.
+    eager = _result(row, row.expect, scene.point) if row.compiles else actual
+    compiler = relative_distance(actual, eager)[0] > tolerance
+    if compiler or _is_torchs_own(row, scene, expected, tolerance):
+        return Outcome.TORCH, off, size
+    return Outcome.WRONG, off, size
+
+
+def _expected(row: Row, scene: Scene) -> tuple[Result, float]:
+    """What the transform should give, and how far from it is right."""
+    truth, expect = scene.exact, row.expect
+    tolerance = criteria.TRANSFORM_EPS * torch.finfo(scene.dtype).eps
+    if row.autocasts:
+        eps = torch.finfo(criteria.AUTOCAST_DTYPE).eps
+        tolerance = max(tolerance, criteria.AUTOCAST_EPS * eps)
+        truth = scene.reference or truth  # autocast would leave a reference in float64 alone
+    alone = row.by_differences if scene.reference is None else None
+    if scene.reference is None:
+        expect = row.expect_alone or expect
+    try:
+        if alone is None:
+            return _result(row, expect, truth), tolerance
+        found = _result(row, lambda p: alone(p, 1.0), truth)
+        # Over twice the step they err four times as much; and they are as good as they can be.
+        twice = _result(row, lambda p: alone(p, 2.0), truth)
+    except Refused as refusal:
+        raise Refused(ValueError(f"no reference: {refusal.reason}")) from refusal
+    own = torch.finfo(truth.upstream[0].dtype).eps
+    best = criteria.TRANSFORM_EPS * own ** (2 / 3)
+    return found, max(tolerance, best, 2 * relative_distance(twice, found)[0])
 
 
 def _is_torchs_own(row: Row, scene: Scene, expected: Result, tolerance: float) -> bool:
@@ -263,66 +316,14 @@ def _is_torchs_own(row: Row, scene: Scene, expected: Result, tolerance: float) -
     if scene.reference is None:
         return not scene.functions
     try:
-        seed_torch()
-        with foreign_code():
-            found = row.run(scene.reference)
+        found = _result(row, row.run, scene.reference)
     except Refused:
         return False
-    found = {row.kind: found} if row.kind else found
     return relative_distance(found, expected)[0] > tolerance
 
 
-def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str]:
-    """What became of the function, and one short line that says why."""
-    truth = scene.exact
-    tolerance = criteria.TRANSFORM_EPS * torch.finfo(scene.dtype).eps
-    if row.autocasts:
-        eps = torch.finfo(criteria.AUTOCAST_DTYPE).eps
-        tolerance = max(tolerance, criteria.AUTOCAST_EPS * eps)
-        truth = scene.reference or truth  # autocast would leave a reference in float64 alone
-    expect, alone = row.expect, None
-    if scene.reference is None:
-        expect, alone = row.expect_alone or expect, row.by_differences
-    if alone is not None:
-        # As good as central differences can be.
-        own = torch.finfo(truth.upstream[0].dtype).eps
-        tolerance = max(tolerance, criteria.TRANSFORM_EPS * own ** (2 / 3))
-
-    def result(run: Callable[[Point], Any], point: Point) -> Result:
-        seed_torch()
-        with foreign_code():
-            found = run(point)
-        return {row.kind: found} if row.kind else found
-
-    try:
-        actual = result(row.run, scene.point)
-    except Refused as refusal:
-        return Outcome.REFUSED, refusal.reason
-    try:
-        if alone is None:
-            expected = result(expect, truth)
-        else:
-            expected = result(lambda p: alone(p, 1.0), truth)
-            # Over twice the step they err four times as much.
-            twice = result(lambda p: alone(p, 2.0), truth)
-            tolerance = max(tolerance, 2 * relative_distance(twice, expected)[0])
-    except Refused as refusal:
-        return Outcome.REFUSED, f"no reference: {refusal.reason}"
-    silent = that_did_not_run(
-        scene.functions, row.rule, lambda: result(row.run, scene.point), actual
-    )
-    names = ", ".join(f"{function.__name__}.{row.rule}" for function in silent)
-    size, place = relative_distance(actual, expected)
-    if size > tolerance:
-        off = f"relative error {size:.1e} in {place}"
-        if silent:  # no rule by hand is to blame for what torch makes of the forward
-            return Outcome.BYPASSED, f"{names} did not run, torch differentiated its forward; {off}"
-        eager = result(row.expect, scene.point) if row.compiles else actual
-        if relative_distance(actual, eager)[0] > tolerance or _is_torchs_own(
-            row, scene, expected, tolerance
-        ):
-            return Outcome.TORCH, off
-        return Outcome.WRONG, off
-    if silent:
-        return Outcome.BYPASSED, f"{names} did not run, torch differentiated its forward"
-    return Outcome.RIGHT, ""
+def _result(row: Row, run: Callable[[Point], Any], point: Point) -> Result:
+    seed_torch()
+    with foreign_code():
+        found = run(point)
+    return {row.kind: found} if row.kind else found
