@@ -129,9 +129,10 @@ CONVERGENCE = 64
 """By how much less than the one before a step changes the slope of a smooth function: the error
 goes with h⁴, by 256, and room is left for what is not yet small."""
 
-CERTAIN, SURE = 1e-3, 10
+CERTAIN, SURE, SURE_OF_TWO = 1e-3, 10, 2
 """A difference whose error is below this share of it decides against autograd in float64, where
-they are apart by more than so many times that error. Where the second derivative jumps, as elu's
+they are apart by more than so many times that error; twice it where the gradient that is judged
+lies within it. Where the second derivative jumps, as elu's
 does at 0, the error is as large as the step: about 1e-4."""
 
 KINK = 0.05
@@ -145,9 +146,10 @@ SAMPLED_ELEMENTS, SAMPLED_LATER = 16, 4
 """Elements of each input whose derivative is taken, where the function is not pointwise: at the
 inputs as given, and in every further trial."""
 
-CONFIRMED = 3
+CONFIRMED, ELSEWHERE = 3, 4
 """Elements of each input, the worst ones, that are looked at before a conviction, where autograd's
-gradient in float64 is the truth."""
+gradient in float64 is the truth; where one of them shows it to be off, it may be off by so many
+times that share of itself in other places."""
 
 # What is said of autograd.
 

@@ -77,6 +77,8 @@ class Hearing:
         self.case, self.draw, self.record = case, draw, record
         self.trusted = case.reference
         """Whose gradient in float64 is the truth; None: differences of values are."""
+        self.autograd_off = 0.0
+        """The share of itself by which the truth's gradient was seen to be off."""
         self.random = False
         """Whether the gradient varies from run to run: then its mean is judged."""
 
@@ -165,8 +167,8 @@ class Hearing:
         if not all(row.ok for row in rows) and not self._is_convicted():
             truth = self._truth_before_conviction(role, point, yours, unsure)
             rows, evidence = _judged(*sides, truth)
-            if evidence.bad and (better := self._confirmed(truth, evidence)) is not truth:
-                rows, evidence = _judged(*sides, better)
+            if evidence.bad:
+                rows, evidence = _judged(*sides, self._confirmed(truth, evidence))
         self.record.rows += rows
         self.record.findings += autograd_findings(evidence)
         if evidence.bad_value is not None:
@@ -208,6 +210,7 @@ class Hearing:
     ) -> Truth:
         """The truth, and what it is uncertain by; `unsure`: what yours are."""
         truth = self._known(role, point, yours, draws)
+        truth = truth.within(criteria.ELSEWHERE * self.autograd_off) if self.autograd_off else truth
         return truth if unsure is None else truth.unsure_by(unsure)
 
     def _known(self, role: Role, point: Point, yours: Pass, draws: int) -> Truth:
@@ -255,9 +258,13 @@ class Hearing:
             excess = excess.where(judgement.bad, -1.0).nan_to_num(-1.0, -1.0).flatten()
             worst = excess.topk(min(criteria.CONFIRMED, int((excess > 0).sum()))).indices
             if worst.numel():
-                better = differences.confirmed(truth, evidence.point.exact(), name, worst.tolist())
+                exact = evidence.point.exact()
+                better, off = differences.confirmed(
+                    truth, exact, name, worst.tolist(), evidence.mine(name)
+                )
                 self.record.findings += corrections(truth, better)
-                truth = better
+                self.autograd_off = max(self.autograd_off, off)
+                truth = better.within(criteria.ELSEWHERE * off)
         return truth
 
 

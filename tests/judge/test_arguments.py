@@ -167,6 +167,18 @@ def test_a_function_that_works_in_place_is_given_clones(slip):
     assert any("fn works in place, on x" in finding for finding in report.findings)
 
 
+def test_a_mask_may_hold_infinite_numbers():
+    """As attention adds it to its scores."""
+    mask = torch.zeros(4, 3, dtype=torch.float64).masked_fill(X > 1, -torch.inf)
+    assert mask.isinf().any()
+
+    def masked(x, mask):
+        return torch.softmax(x + mask, -1)
+
+    report = compared(masked, masked, (X.clone().requires_grad_(), mask))
+    assert report.verdict == "right", report
+
+
 def test_a_reference_that_raises_is_said_to_be_the_references():
     def broken(x):
         raise KeyError("its own")

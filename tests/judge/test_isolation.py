@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bp_torch as bp
+from bp_torch.judge import proceedings
 
 X = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
 
@@ -85,6 +86,14 @@ def test_a_mistake_is_named_all_the_same(when, how, said, trial):
     report = bp.compare(wrong, inputs=X, transforms=False, isolate=True, timeout=1)
     assert (report.verdict, report.diagnosis.mistake) == ("wrong", "sign")
     assert any(said in finding for finding in report.findings)
+
+
+def test_where_the_search_for_its_name_kills_the_process_the_mistake_has_none(monkeypatch):
+    monkeypatch.setattr(proceedings, "diagnose", lambda record, transforms: os.abort())
+    report = bp.compare(
+        dying(lambda x, g: False, None, slip=-1.0), inputs=X, transforms=False, isolate=True
+    )
+    assert (report.verdict, report.diagnosis) == ("wrong", proceedings.NAMELESS)
 
 
 def test_what_dies_at_once_is_inconclusive():

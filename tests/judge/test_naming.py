@@ -207,6 +207,25 @@ def test_what_a_later_call_overwrites_is_stale():
     assert "a later call" in report.diagnosis.sentence
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_what_keeps_its_first_input_of_a_shape_is_stale(dtype):
+    kept = {}
+
+    class Cached(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.x = kept.setdefault((x.shape, x.dtype), x.clone())
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * ctx.x.cos()
+
+    report = bp.compare(Cached, inputs=X.to(dtype), transforms=False)
+    assert report.diagnosis.mistake == "stale-value"
+    assert "an earlier call" in report.diagnosis.sentence
+
+
 def test_a_factor_that_depends_on_the_inputs_is_not_called_constant():
     def forward(x):
         return x.square().sum()

@@ -11,6 +11,7 @@ from bp_torch.judge.criteria import ALIKE
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
 from bp_torch.judge.passes import Refused
+from bp_torch.judge.trials import Draw, trials
 
 
 def copied(e: Evidence) -> Iterator[Hypothesis]:
@@ -23,14 +24,17 @@ def copied(e: Evidence) -> Iterator[Hypothesis]:
 
 
 def stale(e: Evidence) -> Iterator[Hypothesis]:
-    """The gradient at the inputs that were given first, where others are tried."""
-    given = e.case.inputs
-    if any(given[name].numel() != t.numel() for name, t in e.point.inputs.items()):
-        return
-    earlier = {name: given[name].reshape(t.shape) for name, t in e.point.inputs.items()}
-    before = replace(e.point, inputs=earlier).exact().run().gradients
-    text = f"{e.the_gradient} is stale: that at the inputs of an earlier call"
-    yield Hypothesis("stale-value", text, e.of_the_bad(before))
+    """The gradient at the inputs of an earlier trial."""
+    shapes = {name: t.shape for name, t in e.point.inputs.items()}
+    for earlier in trials(e.case, Draw(0)):
+        if earlier.role is e.role:
+            return
+        if any(t.numel() != shapes[name].numel() for name, t in earlier.inputs.items()):
+            continue
+        inputs = {name: t.reshape(shapes[name]) for name, t in earlier.inputs.items()}
+        before = replace(e.point, inputs=inputs).exact().run().gradients
+        text = f"{e.the_gradient} is stale: that at the inputs of an earlier call"
+        yield Hypothesis("stale-value", text, e.of_the_bad(before))
 
 
 def surrogates(e: Evidence) -> Iterator[Hypothesis]:

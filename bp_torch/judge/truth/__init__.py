@@ -52,6 +52,10 @@ class Truth:
         known = {n: Estimate(e.value, e.spread + errors[n]) for n, e in self.gradients.items()}
         return Truth(self.outputs, known)
 
+    def within(self, share: float) -> "Truth":
+        """The same with the gradients trusted to this share of themselves."""
+        return self.unsure_by({n: share * e.value.abs() for n, e in self.gradients.items()})
+
     def widened(self, spread: Pass) -> "Truth":
         """The same truth, trusted no further than this spread says."""
         return Truth(
