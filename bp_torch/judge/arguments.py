@@ -5,15 +5,19 @@ no tensor is passed on as it is. A complex tensor counts as a real one with a la
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bp_torch.judge.own_forward import class_of, takes_ctx
 from bp_torch.judge.passes import Tensors
+
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,77 @@ class Arguments:
     def _leaves(self) -> Iterator[tuple[str, Tensor]]:
         for name, value in (*self.args.items(), *self.kwargs.items()):
             yield from _leaves(value, name)
+
+
+def arguments_of(inputs: Any, functions: Sequence[Any]) -> Arguments:
+    """The arguments of one call: one tensor, a sequence of arguments, or a mapping of named ones.
+
+    A mapping that no signature takes by its keys is one argument, as of fn(params).
+    """
+    if isinstance(inputs, Tensor):
+        inputs = (inputs,)
+    if isinstance(inputs, Mapping):
+        if _takes_keys(inputs, functions):
+            return _checked(Arguments({}, dict(inputs)))
+        inputs = (inputs,)
+    if not isinstance(inputs, list | tuple):
+        raise TypeError(
+            f"inputs must be a tensor, a sequence of arguments or a mapping of named ones, got "
+            f"{type(inputs).__name__}"
+        )
+    names = _names(functions, len(inputs))
+    return _checked(Arguments(dict(zip(names, inputs, strict=True)), {}))
+
+
+def _checked(arguments: Arguments) -> Arguments:
+    for name, value in (*arguments.args.items(), *arguments.kwargs.items()):
+        if type(value).__module__ == "numpy":
+            raise TypeError(
+                f"inputs must be tensors, got a numpy {type(value).__name__} as {name}; "
+                f"torch.as_tensor makes one of it"
+            )
+    for name, tensor in arguments.tensors().items():
+        if tensor.layout is not torch.strided:
+            raise TypeError(
+                f"inputs must be dense tensors, got {tensor.layout} as {name}; compare "
+                f"lambda values: fn(torch.sparse_coo_tensor(indices, values, size))"
+            )
+    return arguments
+
+
+def _takes_keys(inputs: Mapping[Any, Any], functions: Sequence[Any]) -> bool:
+    for signature in _signatures(functions):
+        try:
+            signature.bind(**inputs)
+            return True
+        except TypeError:
+            continue
+    return False
+
+
+def _names(functions: Sequence[Any], count: int) -> list[str]:
+    """What the first of these functions that tells calls its arguments; else "input 0", …"""
+    for signature in _signatures(functions):
+        parameters = list(signature.parameters.values())[:count]
+        if len(parameters) == count and all(p.kind in POSITIONAL for p in parameters):
+            return [parameter.name for parameter in parameters]
+    return ["input"] if count == 1 else [f"input {number}" for number in range(count)]
+
+
+def _signatures(functions: Sequence[Any]) -> list[inspect.Signature]:
+    """Of each that has one; of an autograd.Function that of its forward, without ctx."""
+    found = []
+    for one in functions:
+        function = class_of(one)
+        call = one.forward if isinstance(one, nn.Module) else one
+        try:
+            signature = inspect.signature(function.forward if function else call)
+        except (TypeError, ValueError):  # None, or a builtin
+            continue
+        if function and takes_ctx(function):
+            signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+        found.append(signature)
+    return found
 
 
 def floating(result: Any) -> list[Tensor]:

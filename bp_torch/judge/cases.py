@@ -1,8 +1,6 @@
 """What is compared: a function and its reference, in one shape, with inputs that both take."""
 
-import copy
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,10 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from bp_torch.judge import closures, criteria
-from bp_torch.judge.arguments import Arguments, floating
+from bp_torch.judge.arguments import arguments_of
+from bp_torch.judge.callables import (
+    applied,
+    as_function,
+    on_clones,
+    require_comparable,
+    sources_of,
+    with_backward,
+    works_in_place,
+)
 from bp_torch.judge.closures import constants_of
 from bp_torch.judge.domains import EVERYWHERE, Domain, domains
-from bp_torch.judge.own_forward import class_of, own_forward, takes_ctx
+from bp_torch.judge.own_forward import class_of, own_forward
 from bp_torch.judge.passes import (
     Function,
     Refused,
@@ -23,12 +30,9 @@ from bp_torch.judge.passes import (
     double,
     each,
     foreign_code,
-    note,
     outputs_of,
 )
 from bp_torch.judge.undisturbed import undisturbed
-
-POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +155,8 @@ def make_case(
 
     Raises TypeError or ValueError, in one line, for what cannot be compared.
     """
-    _require_comparable(fn, reference, backward)
-    arguments = _arguments(inputs, (reference, fn))
+    require_comparable(fn, reference, backward)
+    arguments = arguments_of(inputs, (reference, fn))
     given = arguments.tensors()
     parameters: Tensors = {}
     if isinstance(fn, nn.Module):
@@ -169,174 +173,49 @@ def make_case(
     # Copies: whatever a function does to its inputs, the caller's stay as they are.
     copies = {name: t.detach().clone() for name, t in {**given, **parameters}.items()}
 
-    def as_function(one: Any, what: str) -> Function:
-        return _as_function(one, arguments, len(parameters), what)
+    def brought(one: Any, what: str) -> Function:
+        return as_function(one, arguments, len(parameters), what)
 
     peer: Function | None
     function, own = class_of(fn), False
     if function is not None and reference is None:
-        peer, own = as_function(own_forward(function), "the forward of fn"), True
+        peer, own = brought(own_forward(function), "the forward of fn"), True
     else:
-        peer = None if reference is None else as_function(_applied(reference), "the reference")
+        peer = None if reference is None else brought(applied(reference), "the reference")
     if backward is not None and peer is not None:
-        fn_itself = as_function(_with_backward(peer, backward, arguments), "fn")
+        hand = brought(with_backward(peer, backward, arguments), "fn")
     else:
-        fn_itself = as_function(_applied(fn), "fn")
+        hand = brought(applied(fn), "fn")
     notes = []
-    if written := _works_in_place(fn_itself, copies):
-        fn_itself = _on_clones(fn_itself, copies, written)
+    if written := works_in_place(hand, copies):
+        hand = on_clones(hand, copies, written)
         notes.append(f"fn works in place, on {_and(written)}: it is given a clone each time")
-    if peer is not None and (written := _works_in_place(peer, copies)):
-        peer = _on_clones(peer, copies, written)
+    if peer is not None and (written := works_in_place(peer, copies)):
+        peer = on_clones(peer, copies, written)
+    sources = sources_of(fn, reference, backward)
     case = Case(
-        fn=fn_itself,
+        fn=hand,
         reference=peer,
         inputs=copies,
         wanted=tuple(wanted),
-        constants=_apart_from(copies, constants_of(*_sources(fn, reference, backward))),
+        constants=_apart_from(copies, constants_of(*sources)),
         given=copies[wanted[0]].dtype,
         domain=domains(domain, [*arguments.args, *arguments.kwargs], list(given)),
         own_forward=own,
         numbers=arguments.numbers(),
-        sources=tuple(_sources(fn, reference, backward)),
+        sources=tuple(sources),
         notes=tuple(notes),
     )
     case.require_in_its_domain()
     return case if chosen else _without_the_unasked(case)
 
 
-def _require_comparable(fn: Any, reference: Any, backward: Any) -> None:
-    if fn is None and backward is None:
-        raise TypeError("expected a function, or backward= with a reference; got neither")
-    if fn is not None and backward is not None:
-        raise TypeError("expected a function or backward=, got both; compare them one by one")
-    if backward is not None and reference is None:
-        raise TypeError("backward= needs a reference, whose value is differentiated")
-    for what, one in (("fn", fn), ("reference", reference)):
-        if isinstance(one, type) and issubclass(one, nn.Module):
-            name = one.__name__
-            raise TypeError(f"{what} must be a module, got the class; pass {name}(…)")
-        if one is not None and not callable(one):
-            raise TypeError(f"{what} must be callable, got {type(one).__name__}")
-
-
-def _arguments(inputs: Any, functions: Sequence[Any]) -> Arguments:
-    """The arguments of one call: one tensor, a sequence of arguments, or a mapping of named ones.
-
-    A mapping that no signature takes by its keys is one argument, as of fn(params).
-    """
-    if isinstance(inputs, Tensor):
-        inputs = (inputs,)
-    if isinstance(inputs, Mapping):
-        if _takes_keys(inputs, functions):
-            return _checked(Arguments({}, dict(inputs)))
-        inputs = (inputs,)
-    if not isinstance(inputs, list | tuple):
-        raise TypeError(
-            f"inputs must be a tensor, a sequence of arguments or a mapping of named ones, got "
-            f"{type(inputs).__name__}"
-        )
-    names = _names(functions, len(inputs))
-    return _checked(Arguments(dict(zip(names, inputs, strict=True)), {}))
-
-
-def _checked(arguments: Arguments) -> Arguments:
-    for name, value in (*arguments.args.items(), *arguments.kwargs.items()):
-        if type(value).__module__ == "numpy":
-            raise TypeError(
-                f"inputs must be tensors, got a numpy {type(value).__name__} as {name}; "
-                f"torch.as_tensor makes one of it"
-            )
-    for name, tensor in arguments.tensors().items():
-        if tensor.layout is not torch.strided:
-            raise TypeError(
-                f"inputs must be dense tensors, got {tensor.layout} as {name}; compare "
-                f"lambda values: fn(torch.sparse_coo_tensor(indices, values, size))"
-            )
-    return arguments
-
-
-def _takes_keys(inputs: Mapping[Any, Any], functions: Sequence[Any]) -> bool:
-    for signature in _signatures(functions):
-        try:
-            signature.bind(**inputs)
-            return True
-        except TypeError:
-            continue
-    return False
-
-
-def _names(functions: Sequence[Any], count: int) -> list[str]:
-    """What the first of these functions that tells calls its arguments; else "input 0", …"""
-    for signature in _signatures(functions):
-        parameters = list(signature.parameters.values())[:count]
-        if len(parameters) == count and all(p.kind in POSITIONAL for p in parameters):
-            return [parameter.name for parameter in parameters]
-    return ["input"] if count == 1 else [f"input {number}" for number in range(count)]
-
-
-def _signatures(functions: Sequence[Any]) -> list[inspect.Signature]:
-    """Of each that has one; of an autograd.Function that of its forward, without ctx."""
-    found = []
-    for one in functions:
-        function = class_of(one)
-        call = one.forward if isinstance(one, nn.Module) else one
-        try:
-            signature = inspect.signature(function.forward if function else call)
-        except (TypeError, ValueError):  # None, or a builtin
-            continue
-        if function and takes_ctx(function):
-            signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-        found.append(signature)
-    return found
-
-
-def _sources(*functions: Any) -> list[Any]:
-    """Where the code is that may close over tensors; a module's own are its parameters."""
-    return [class_of(one) or one for one in functions if not isinstance(one, nn.Module)]
-
-
-def _apart_from(inputs: Tensors, constants: Tensors) -> Tensors:
-    return {f"{n} (constant)" if n in inputs else n: t for n, t in constants.items()}
-
-
-def _applied(function: Any) -> Any:
-    """The function that an autograd.Function's class stands for."""
-    found = class_of(function)
-    return function if found is None else found.apply
-
-
 def _and(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
-def _works_in_place(function: Function, inputs: Tensors) -> list[str]:
-    """The inputs into which it writes what it returns, and says so: it gives back the input itself.
-
-    An autograd.Function that changes its input without mark_dirty gives back another tensor.
-    """
-    leaves = each(inputs, lambda t: t.clone().requires_grad_(t.is_floating_point()))
-    clones = each(leaves, torch.clone)  # in place is not for leaves
-    try:
-        with undisturbed():
-            outputs = outputs_of(function, *clones.values())
-    except Refused:  # the trials will tell
-        return []
-    return [
-        name
-        for name, tensor in clones.items()
-        if any(tensor is output for output in outputs)
-        and not torch.equal(tensor.detach().nan_to_num(), inputs[name].nan_to_num())
-    ]
-
-
-def _on_clones(function: Function, inputs: Tensors, written: Sequence[str]) -> Function:
-    cloned = [name in written for name in inputs]
-
-    def on_clones(*tensors: Tensor) -> tuple[Tensor, ...]:
-        return function(*(t.clone() if c else t for t, c in zip(tensors, cloned, strict=True)))
-
-    return on_clones
+def _apart_from(inputs: Tensors, constants: Tensors) -> Tensors:
+    return {f"{n} (constant)" if n in inputs else n: t for n, t in constants.items()}
 
 
 def _without_the_unasked(case: Case) -> Case:
@@ -363,88 +242,3 @@ def _without_the_unasked(case: Case) -> Case:
     )
     kept = tuple(name for name in case.wanted if name not in none)
     return replace(case, wanted=kept, warnings=(*case.warnings, warning))
-
-
-def _as_function(fn: Any, arguments: Arguments, parameters: int, what: str) -> Function:
-    """`fn` of the tensors among its arguments, with its floating-point results as a tuple; a
-    module's parameters come last."""
-    call = _as_call(fn, parameters, what) if isinstance(fn, nn.Module) else _plainly(fn)
-
-    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-        inputs = tensors[: len(tensors) - parameters]
-        args, kwargs = arguments.filled(inputs)
-        try:
-            result = call(tensors[len(inputs) :], args, kwargs)
-        except Exception as error:
-            note(error, f"raised by {what}")
-            raise
-        found = floating(result)
-        if not found:
-            raise TypeError(
-                f"{what} must return a floating-point tensor, or a tuple, list or dictionary of "
-                f"them; got {_described(result)}"
-            )
-        return tuple(found)
-
-    return function
-
-
-def _plainly(fn: Callable[..., Any]) -> Callable[..., Any]:
-    def call(values: Sequence[Tensor], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        return fn(*args, *values, **kwargs)
-
-    return call
-
-
-def _described(result: Any) -> str:
-    return str(result.dtype) if isinstance(result, Tensor) else type(result).__name__
-
-
-def _as_call(fn: nn.Module, parameters: int, what: str) -> Callable[..., Any]:
-    """A module as a function of its parameters and its arguments, with buffers of its own each
-    time: the caller's module stays as it is."""
-    module = copy.deepcopy(fn)
-    own = [name for name, _ in module.named_parameters()]
-    if len(own) != parameters:
-        raise ValueError(
-            f"{what} has {len(own)} parameters and fn has {parameters}; "
-            f"compare modules with the same parameters in the same order"
-        )
-
-    def call(values: Sequence[Tensor], args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-        state = dict(zip(own, values, strict=True))
-        like = floating((list(values), args, kwargs))[0]
-        for name, buffer in module.named_buffers():
-            state[name] = (
-                buffer.to(like, copy=True) if buffer.is_floating_point() else buffer.clone()
-            )
-        return torch.func.functional_call(module, state, tuple(args), kwargs)
-
-    return call
-
-
-def _with_backward(
-    reference: Function, backward: Callable[..., Any], arguments: Arguments
-) -> Callable[..., Any]:
-    """A differentiable function: the reference's value, with the bare formula as its gradient."""
-
-    class Bare(torch.autograd.Function):
-        @staticmethod
-        def forward(*inputs: Tensor) -> Any:
-            outputs = reference(*inputs)
-            return outputs[0] if len(outputs) == 1 else outputs
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
-            ctx.save_for_backward(*inputs)
-
-        @staticmethod
-        def backward(ctx: Any, *upstream: Tensor) -> Any:
-            args, kwargs = arguments.filled(ctx.saved_tensors)
-            return backward(*upstream, *args, **kwargs)
-
-    def function(*args: Any, **kwargs: Any) -> Any:
-        given = Arguments(dict(zip(arguments.args, args, strict=False)), kwargs)
-        return Bare.apply(*given.tensors().values())  # type: ignore[no-untyped-call]
-
-    return function
