@@ -57,6 +57,7 @@ def compare(
         ),
     ] = 1,
     compile: Annotated[bool, typer.Option(help="Try torch.compile and torch.export.")] = True,
+    cost: Annotated[bool, typer.Option(help="Measure time and memory beside autograd's.")] = True,
     isolate: Annotated[
         bool, typer.Option(help="Survive code that kills its process or never ends.")
     ] = True,
@@ -106,6 +107,7 @@ def compare(
             devices=devices,
             compile=compile,
             order=2 if order == 2 else 1,
+            cost=cost,
             seed=seed,
             isolate=isolate,
             timeout=timeout,

@@ -9,7 +9,8 @@ right there, `judgement` whether it is far from that; `mistakes` gives what is w
 """
 
 from bp_torch.judge.proof import assert_gradients, compare
-from bp_torch.judge.report import Check, Diagnosis, GradientMismatch, Report, Row, TransformRow
+from bp_torch.judge.report import GradientMismatch, Report
+from bp_torch.judge.rows import Check, Diagnosis, Row, TransformRow
 
 __all__ = [
     "Check",

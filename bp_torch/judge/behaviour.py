@@ -10,7 +10,7 @@ from torch import Tensor
 from bp_torch.judge.criteria import FACTOR, FLOOR, MEAN_RUNS, RUNS
 from bp_torch.judge.distance import relative_distance
 from bp_torch.judge.passes import SEED, Function, Pass, Point, Refused, differentiate, outputs_of
-from bp_torch.judge.report import Check, Property
+from bp_torch.judge.rows import Check, Property
 from bp_torch.judge.trials import Draw, Trial
 
 

@@ -15,7 +15,7 @@ from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.findings import autograd_findings, corrections
 from bp_torch.judge.judgement import Judgement, judge
 from bp_torch.judge.passes import Pass, Point, Refused, Tensors, note
-from bp_torch.judge.report import Check, Property, Refusal, Row, words
+from bp_torch.judge.rows import Check, Property, Refusal, Row, words
 from bp_torch.judge.trials import Draw, Role, Trial, sample, trials
 from bp_torch.judge.truth import Estimate, Truth, differences, kinks, reference, rounding
 

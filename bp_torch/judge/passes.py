@@ -4,6 +4,7 @@ The function and its backward are foreign code. What they raise is their refusal
 nothing else is ever caught as one: an error of the judge's own must not look like theirs.
 """
 
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -14,6 +15,9 @@ from torch import Tensor
 
 from bp_torch.judge.graph import refuses_again
 from bp_torch.judge.widening import InFloat64
+
+REASON = 120
+"""Characters of what foreign code raised that are shown."""
 
 Function = Callable[..., tuple[Tensor, ...]]
 """From tensors to their floating-point results."""
@@ -31,9 +35,10 @@ class Refused(Exception):  # noqa: N818, it is no error of ours
 
     @property
     def reason(self) -> str:
-        """ "ValueError: expected a matrix", the first line that says something."""
+        """ "ValueError: expected a matrix", the beginning of the first line that says something."""
         lines = (line.strip() for line in str(self.error).splitlines())
-        return f"{type(self.error).__name__}: {next((line for line in lines if line), '')}"
+        said = f"{type(self.error).__name__}: {next((line for line in lines if line), '')}"
+        return textwrap.shorten(said, REASON, placeholder=" …")
 
 
 def note(error: BaseException, text: str) -> None:

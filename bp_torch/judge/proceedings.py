@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from bp_torch.judge.cases import Case, make_case
+from bp_torch.judge.cost import costs
 from bp_torch.judge.distance import name_of
 from bp_torch.judge.drawing import Drawn, draws
 from bp_torch.judge.evidence import Quantity
 from bp_torch.judge.hearing import REMEDY, Hearing, Record
 from bp_torch.judge.mistakes.diagnosis import diagnose
 from bp_torch.judge.passes import Refused, foreign_code
-from bp_torch.judge.report import Diagnosis, Outcome, Refusal, Report, TransformRow, words
+from bp_torch.judge.report import Report
+from bp_torch.judge.rows import Diagnosis, Outcome, Refusal, TransformRow, words
 from bp_torch.judge.transforms import try_transforms
-from bp_torch.judge.trials import Draw, Role
+from bp_torch.judge.trials import Draw, Role, Trial
 from bp_torch.judge.truth.witness import with_its_witness
 from bp_torch.judge.undisturbed import undisturbed
 
@@ -38,6 +40,7 @@ class Question:
     transforms: bool
     compile: bool
     order: int
+    cost: bool
     seed: int
 
     def case(self, drawn: Drawn) -> Case:
@@ -105,6 +108,8 @@ def answer(question: Question, tell: Tell) -> Report:
             with finest.constants_cast():
                 table = try_transforms(finest, compile=question.compile, tell=tell)
         report = _report(question, first[0], record, table)
+        if question.cost:
+            report = _with_costs(report, first[0], question, tell)
         if report.verdict != "wrong":
             return report
         try:
@@ -114,6 +119,18 @@ def answer(question: Question, tell: Tell) -> Report:
         _look_closer(record, question.seed)
         counted = [row for row in table if row.order <= question.order]
         return replace(report, diagnosis=diagnose(record, counted))
+
+
+def _with_costs(report: Report, case: Case, question: Question, tell: Tell) -> Report:
+    trial = Trial(Role.AS_GIVEN, case.inputs, case.wanted, Draw(question.seed).upstream)
+    functions = [case.fn] if case.reference is None else [case.fn, case.reference]
+    try:
+        tell("what it costs")
+        with case.constants_cast():
+            mine, *theirs = costs(trial.point(case.told_by), *functions)
+    except Refused:  # why, the trials have told
+        return report
+    return replace(report, cost=mine, autograd_cost=theirs[0] if theirs else None)
 
 
 NAMELESS = Diagnosis(

@@ -24,6 +24,7 @@ def compare(
     transforms: bool = True,
     compile: bool = True,
     order: Literal[1, 2] = 1,
+    cost: bool = False,
     seed: int = 0,
     isolate: bool = False,
     timeout: float | None = None,
@@ -57,6 +58,8 @@ def compare(
         compile: whether torch.compile and torch.export are among them (they take seconds).
         order: 2: the second derivative is part of the verdict; 1: it is tried all the same, and a
             warning where it is silently wrong.
+        cost: whether to measure what it costs beside autograd: the time of both passes, what is
+            saved for backward, and the memory taken at most.
         seed: of everything random; the global generator is left as it is.
         isolate: run the trials in a child process: where it dies, or says nothing for `timeout`
             seconds, that is a finding which names the trial, and the others are tried without it.
@@ -81,6 +84,7 @@ def compare(
         transforms=transforms,
         compile=compile,
         order=order,
+        cost=cost,
         seed=seed,
     )
     with progress_line(progress) as tell:

@@ -1,18 +1,16 @@
-"""What was found: a frozen result, with text, JSON and TensorBoard as views of it.
-
-Everything else in the judge knows trials, quantities and properties as members of an enum; what
-they are called stands here.
-"""
+"""What a comparison came to: a frozen result, with text, JSON and TensorBoard as views of it."""
 
 import json
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from enum import Enum, auto
+from enum import Enum
 from typing import Any, Literal, TypeAlias
 
+from bp_torch.judge.cost import Cost
 from bp_torch.judge.evidence import Quantity
+from bp_torch.judge.rows import Check, Diagnosis, Outcome, Refusal, Row, TransformRow, words
 from bp_torch.judge.trials import Role
 
 WIDTH = 80
@@ -20,153 +18,6 @@ Verdict: TypeAlias = Literal["right", "wrong", "inconclusive"]
 
 SHOWN = 8
 """Rows of the table that the text shows; JSON has all of them."""
-REASON = 100
-"""Characters of a refusal's reason."""
-
-
-class Property(Enum):
-    """What must hold besides the numbers."""
-
-    INPUTS_UNCHANGED = auto()
-    OUTPUTS_UNCHANGED = auto()
-    UPSTREAM_UNCHANGED = auto()
-    SAME_BACKWARD_TWICE = auto()
-    INTERLEAVED = auto()
-    EACH_RUN_ANEW = auto()
-    DETERMINISTIC = auto()
-
-
-class Outcome(Enum):
-    """What became of a function under a transform; what is amiss comes first."""
-
-    WRONG = auto()
-    TORCH = auto()
-    """Wrong, and no hand-written rule is to blame: there is none in it, or the reference fares no
-    better, or what is right in eager mode has been compiled."""
-    BYPASSED = auto()
-    """The rule by hand did not run: torch differentiated its forward, rightly or not."""
-    REFUSED = auto()
-    RIGHT = auto()
-
-
-WORDS: dict[Enum, str] = {
-    Role.THOUSANDTH: "inputs × 0.001",
-    Role.TENTH: "inputs × 0.1",
-    Role.TENFOLD: "inputs × 10",
-    Role.THOUSANDFOLD: "inputs × 1000",
-    Role.UPSTREAM_NON_CONTIGUOUS: "upstream non-contiguous",
-    Role.INPUTS_NON_CONTIGUOUS: "inputs non-contiguous",
-    Role.ZERO_DIMENSIONAL: "0-d",
-    Quantity.GRADIENT: "gradient of",
-    Quantity.SECOND_DERIVATIVE: "second derivative by",
-    Property.SAME_BACKWARD_TWICE: "backward twice",
-    Property.INTERLEAVED: "two calls, then backward of the first",
-}
-
-
-def words(member: Enum) -> str:
-    """What a trial, a quantity or a property is called: as in the code, unless `WORDS` knows
-    better."""
-    return WORDS.get(member, member.name.lower().replace("_", " "))
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is wrong, in a word for programs and in a sentence for people."""
-
-    mistake: str
-    """One of `mistakes.hypothesis.Mistake`."""
-    sentence: str
-
-    def __str__(self) -> str:
-        return self.sentence
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tensor of one trial, at its worst element."""
-
-    role: Role
-    quantity: Quantity
-    name: str
-    """Of the input that the gradient is by; of a value its number, where there are several."""
-    dtype: str
-    device: str
-    ok: bool
-    yours_ulp: float
-    yours_abs: float
-    yours_rel: float
-    autograd_ulp: float | None
-    autograd_abs: float | None
-    autograd_rel: float | None
-    index: tuple[int, ...] | None
-    yours: float | None
-    """The three values at that index."""
-    autograd: float | None
-    truth: float | None
-    at: float | None
-    """The input's value there, for a pointwise function."""
-    nans: int
-    zeros: int
-    signs: int
-    """NaN or infinities, and zeros and wrong signs where the truth is a normal number."""
-    told: int
-    """In how many elements the truth is known well enough to tell a gradient from none."""
-    draw: str = ""
-    """Which draw of the inputs, as "n = 33, sorted"; "" where there is one."""
-
-    @property
-    def trial(self) -> str:
-        """ "as given", "inputs × 10", "second derivative"."""
-        second = self.quantity is Quantity.SECOND_DERIVATIVE
-        return "second derivative" if second else words(self.role)
-
-    @property
-    def what(self) -> str:
-        """ "gradient of weight", "second derivative by input" or "value"."""
-        return f"{words(self.quantity)} {self.name}".rstrip()
-
-
-@dataclass(frozen=True)
-class Check:
-    """A property that is not a number: side effects, determinism, the same backward twice."""
-
-    property: Property
-    ok: bool
-    detail: str
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A trial that the function refused, with its reason; a refusal is no mistake."""
-
-    role: Role
-    quantity: Quantity
-    reason: str
-    draw: str = ""
-
-    def __str__(self) -> str:
-        second = self.quantity is Quantity.SECOND_DERIVATIVE
-        trial = "second derivative" if second else words(self.role)
-        if self.draw and not self.role.optional:
-            trial = self.draw
-        return f"{trial} ({self.reason[:REASON]})"
-
-
-@dataclass(frozen=True)
-class TransformRow:
-    """One of torch's transforms and what became of the function under it."""
-
-    name: str
-    """Such as "func.grad" or "compile(vmap(grad))"."""
-    dtype: str
-    outcome: Outcome
-    order: int
-    """Of the derivative that it takes."""
-    detail: str
-    """One short line: how wrong and where, why refused, what was bypassed; "" where right."""
-    error: float = 0.0
-    """The relative error, where the numbers are wrong."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +41,10 @@ class Report:
     """Who told the truth: the reference, the function's own forward, or differences of values."""
     not_taken: tuple[Refusal, ...] = ()
     not_covered: tuple[str, ...] = ()
+    cost: Cost | None = None
+    """Of yours, where it was asked for."""
+    autograd_cost: Cost | None = None
+    """Of the reference under autograd, measured in turns with it."""
 
     @property
     def ok(self) -> bool:
@@ -279,6 +134,8 @@ def _lines(report: Report) -> list[str]:
             lines += _wrap(f"{words(check.property)}: {check.detail}")
     if report.transforms:
         lines += ["", *_transform_lines(report.transforms)]
+    if report.cost is not None:
+        lines += ["", *_cost_lines(report.cost, report.autograd_cost, report.rows[0])]
     tried = dict.fromkeys(row.trial for row in report.rows)
     if tried:
         lines += ["", *_wrap(f"truth: {report.witness}", indent=7)]
@@ -350,6 +207,39 @@ def _transform_lines(transforms: tuple[TransformRow, ...]) -> list[str]:
             text = f"{words(outcome):9} {', '.join(named)}" + (f": {detail}" if detail else "")
             lines += _wrap(text, indent=10)
     return lines
+
+
+def _cost_lines(yours: Cost, autograd: Cost | None, row: Row) -> list[str]:
+    """What it comes to, and how many times autograd's that is."""
+    peer = "" if autograd is None else f"{'autograd':>10}{'yours / autograd':>20}"
+    lines = [f"{f'what it costs, in {row.dtype} on {row.device}':40}{'yours':>10}{peer}"]
+    for what, name, shown in (
+        ("forward pass", "forward", _duration),
+        ("backward pass", "backward", _duration),
+        ("saved besides the inputs", "saved", _size),
+        ("peak memory besides the inputs", "peak", _size),
+    ):
+        line = f"{what:40}{shown(getattr(yours, name)):>10}"
+        if autograd is not None:
+            theirs = getattr(autograd, name)
+            ratio = f"{getattr(yours, name) / theirs:.2f}" if theirs else "–"
+            line += f"{shown(theirs):>10}{ratio:>20}"
+        lines.append(line)
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _size(count: float) -> str:
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
 
 
 def _evidence(row: Row) -> list[str]:

@@ -17,15 +17,6 @@ each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """The tensors are small: a second thread would only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @cache
 def report(case, version, dtype):
     fn = case.wrong if version == "wrong" else case.right

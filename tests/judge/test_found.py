@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 import bp_torch as bp
-from bp_torch.judge.report import Outcome
+from bp_torch.judge.rows import Outcome
 
 generator = torch.Generator().manual_seed(0)
 X = torch.randn(4, 3, generator=generator, dtype=torch.float64)

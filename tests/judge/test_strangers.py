@@ -17,15 +17,6 @@ SEEDS = range(10)
 OF_THE_TABLE = range(3)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """The tensors are small: a second thread would only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def report(stranger: Stranger, version: str, dtype: torch.dtype, seed: int) -> bp.Report:
     """As the command line compares it, but for the transforms."""
     generator = torch.Generator().manual_seed(seed)

@@ -11,15 +11,6 @@ import bp_torch as bp
 DTYPES = (torch.float64, torch.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """The tensors are small: a second thread would only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype)[6:])
 
 

@@ -38,7 +38,7 @@ from bp_torch.judge.mistakes.simple import (
 from bp_torch.judge.mistakes.substitutes import copied, stale, surrogates, upstream_of_one
 from bp_torch.judge.mistakes.where import describe
 from bp_torch.judge.passes import Refused
-from bp_torch.judge.report import Diagnosis, Outcome, Property, TransformRow, words
+from bp_torch.judge.rows import Diagnosis, Outcome, Property, TransformRow, words
 from bp_torch.judge.trials import UPSTREAM_LAYOUTS, Role
 
 FAMILIES: tuple[Family, ...] = (

@@ -10,7 +10,7 @@ from bp_torch.judge.cases import Case
 from bp_torch.judge.criteria import FEW, MOST_FOR_TRANSFORMS
 from bp_torch.judge.distance import name_of
 from bp_torch.judge.passes import Refused, each, outputs_of
-from bp_torch.judge.report import Outcome, TransformRow
+from bp_torch.judge.rows import Outcome, TransformRow
 from bp_torch.judge.transforms.table import transform_table
 
 

@@ -24,14 +24,12 @@ from bp_torch.judge.passes import (
     outputs_of,
     seed_torch,
 )
-from bp_torch.judge.report import Outcome, TransformRow
+from bp_torch.judge.rows import Outcome, TransformRow
 from bp_torch.judge.transforms import expected as by_eager
 from bp_torch.judge.transforms.expected import cost, gradient, places, pull_back, wanted
 from bp_torch.judge.transforms.marks import functions_asked, that_did_not_run
 from bp_torch.judge.trials import Draw, Role, Trial
 from bp_torch.judge.undisturbed import quiet, undisturbed
-
-DETAIL_LENGTH = 100  # characters of a row's detail: a line of the table
 
 
 @dataclass(frozen=True)
@@ -257,7 +255,7 @@ def _judged(row: Row, scene: Scene, tell: Callable[[str], None]) -> TransformRow
     except Refused as refusal:
         outcome, detail = Outcome.REFUSED, refusal.reason
     dtype = name_of(scene.dtype)
-    return TransformRow(row.name, dtype, outcome, row.order, detail[:DETAIL_LENGTH], error)
+    return TransformRow(row.name, dtype, outcome, row.order, detail, error)
 
 
 def _outcome(row: Row, scene: Scene) -> tuple[Outcome, str, float]:
