@@ -200,7 +200,7 @@ def make_case(
         wanted=tuple(wanted),
         constants=_apart_from(copies, constants_of(*sources)),
         given=copies[wanted[0]].dtype,
-        domain=domains(domain, [*arguments.args, *arguments.kwargs], list(given)),
+        domain=domains(domain, [*arguments.args, *arguments.kwargs], floats),
         own_forward=own,
         numbers=arguments.numbers(),
         sources=tuple(sources),

@@ -240,7 +240,10 @@ class Hearing:
         for function in filter(None, (self.case.fn, self.case.reference)):
             exact = point.of(function).exact()
             try:
-                truth = truth.widened(rounding.spread(exact.run, self.case.dtype, self.draw))
+                # What you let underflow at the very inputs that are given is yours.
+                doubt = function is not self.case.fn or role.optional
+                off = rounding.spread(exact.run, self.case.dtype, self.draw, underflow=doubt)
+                truth = truth.widened(off)
                 if not self.case.pointwise:  # there the slopes to both sides have told
                     truth = truth.widened(kinks.jumps(exact, self.draw))
             except Refused:  # it may take its own dtype alone, or have no second derivative

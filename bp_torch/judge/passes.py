@@ -16,7 +16,7 @@ from torch import Tensor
 from bp_torch.judge.graph import refuses_again
 from bp_torch.judge.widening import InFloat64
 
-REASON = 120
+REASON = 100
 """Characters of what foreign code raised that are shown."""
 
 Function = Callable[..., tuple[Tensor, ...]]

@@ -1,4 +1,4 @@
-"""What a function costs: bytes that can be counted by hand. Times are printed and tested nowhere."""
+"""What a function costs: bytes that can be counted by hand. Times are printed, and not tested."""
 
 import pytest
 import torch

@@ -18,8 +18,12 @@ class Estimate:
     """float64, ≥ 0: conditioning and uncertainty, element by element."""
 
     def widened(self, spread: Tensor) -> "Estimate":
-        """The same, trusted no further than this spread says."""
-        return Estimate(self.value, torch.maximum(self.spread, spread))
+        """The same, trusted no further than this spread says; where it is infinite, not known."""
+        unknown = spread == torch.inf
+        return Estimate(
+            self.value.masked_fill(unknown, torch.nan),
+            torch.maximum(self.spread, spread.masked_fill(unknown, 0.0)),
+        )
 
 
 def widen(spread: Tensor, moved: Tensor, exact: Tensor) -> None:

@@ -25,12 +25,14 @@ from bp_torch.judge.truth import widen
 class Rounding(TorchDispatchMode):
     """Operations under this mode give results that are off as those of `dtype` are."""
 
-    def __init__(self, dtype: torch.dtype, draw: Draw) -> None:
+    def __init__(self, dtype: torch.dtype, draw: Draw, *, underflow: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.underflow = underflow
         limits, float64 = torch.finfo(dtype), torch.finfo(torch.float64)
         # In float64 itself, half of either would be rounded away.
         self.relative = max(limits.eps / 2, float64.eps)
-        self.absolute = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
+        smallest = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
+        self.absolute = smallest if underflow else 0.0
         self.draw = draw
         self.in_parts = _backwards_in_parts()
 
@@ -52,7 +54,7 @@ class Rounding(TorchDispatchMode):
         if name.startswith(NORMWISE):
             return tree_map_only(Tensor, self._moved_as_a_whole, result)
         moved = tree_map_only(Tensor, self._moved, result)
-        if name in UNDERFLOWING and isinstance(moved, Tensor):
+        if self.underflow and name in UNDERFLOWING and isinstance(moved, Tensor):
             factors = [t for t in args if isinstance(t, Tensor) and t.dtype == torch.float64]
             moved = self._not_lost(moved, factors)
         return moved
@@ -111,21 +113,26 @@ def _backwards_in_parts() -> dict[Any, Callable[..., Any]]:
     return {op: run for op, run in decomposition_table.items() if "_backward" in op.name()}
 
 
-def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw) -> Pass:
+def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw, *, underflow: bool) -> Pass:
     """The largest change of outputs and gradients over a few runs with rounded operations.
 
     Args:
         run: a forward and backward pass in float64.
         dtype: whose rounding is imitated.
+        underflow: whether to doubt as well what underflows: a product that is 0 might be the
+            smallest number, and what is infinite then is not known at all.
     """
     exact = run()
     outputs = tuple(torch.zeros_like(output) for output in exact.outputs)
     gradients = {name: torch.zeros_like(gradient) for name, gradient in exact.gradients.items()}
     for _ in range(criteria.ROUNDED_DRAWS):
-        with Rounding(dtype, draw):
+        with Rounding(dtype, draw, underflow=underflow):
             moved = run()
         for total, a, b in zip(outputs, moved.outputs, exact.outputs, strict=True):
             widen(total, a, b)
         for name, total in gradients.items():
             widen(total, moved.gradients[name], exact.gradients[name])
+            if underflow:
+                lost = exact.gradients[name].isfinite() & ~moved.gradients[name].isfinite()
+                total.masked_fill_(lost, torch.inf)
     return Pass(outputs, gradients)
