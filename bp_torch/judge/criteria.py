@@ -199,6 +199,12 @@ MOST_SAMPLES = 256
 MOST_NODES = 100
 """Of a larger graph only the nodes nearest the outputs are mutated, at a backward pass each."""
 
+MOST_NODES_WITH_FACTORS = 40
+"""With each input in turn as a factor too many."""
+
+FEWEST_AROUND = 2
+"""Right elements that a threshold needs to be one."""
+
 MOST_PLACES = 6
 """Places where a factor may be missing are tried one by one, up to so many."""
 

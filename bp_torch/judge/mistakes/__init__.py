@@ -1,5 +1,9 @@
 """From everything that was found wrong to one sentence that says what the mistake is.
 
-A further mistake is a generator of hypotheses in `simple` (from the numbers) or in `planted` (in
-the reference's graph), and its place in `diagnosis.FAMILIES`.
+`diagnosis` chooses among hypotheses: mistakes that show in the numbers (`simple`, `substitutes`,
+`upstream`, `constants`), and mistakes planted in the reference (what it saves: `saved`; its masks:
+`masks`; its graph: `nodes`, seen through `in_parts`). Where none fits, `where` describes a region.
+
+A further mistake is a generator of hypotheses in one of these, and its place in
+`diagnosis.FAMILIES`.
 """

@@ -15,13 +15,9 @@ from bp_torch.judge.hearing import Record
 from bp_torch.judge.judgement import Judgement
 from bp_torch.judge.mistakes.constants import constants
 from bp_torch.judge.mistakes.hypothesis import Family, Hypothesis
-from bp_torch.judge.mistakes.planted import (
-    nodes,
-    saved_replaced,
-    saved_replaced_once,
-    updated_weights,
-    without_masks,
-)
+from bp_torch.judge.mistakes.masks import masks
+from bp_torch.judge.mistakes.nodes import factors_in_terms, nodes
+from bp_torch.judge.mistakes.saved import saved_replaced, saved_replaced_once, updated_weights
 from bp_torch.judge.mistakes.simple import (
     any_factor,
     contributions,
@@ -31,11 +27,17 @@ from bp_torch.judge.mistakes.simple import (
     known_factors,
     precision,
     samples,
+    shifted,
     signs_and_places,
-    upstream_ignored,
     wrong_axis,
 )
-from bp_torch.judge.mistakes.substitutes import copied, stale, surrogates, upstream_of_one
+from bp_torch.judge.mistakes.substitutes import copied, stale, surrogates
+from bp_torch.judge.mistakes.upstream import (
+    upstream_elsewhere,
+    upstream_ignored,
+    upstream_ignored_but_for_a_factor,
+    upstream_of_one,
+)
 from bp_torch.judge.mistakes.where import describe
 from bp_torch.judge.passes import Refused
 from bp_torch.judge.rows import Diagnosis, Outcome, Property, TransformRow, words
@@ -52,17 +54,22 @@ FAMILIES: tuple[Family, ...] = (
     functions_of_input_and_output,
     saved_replaced,
     saved_replaced_once,
-    without_masks,
+    masks,
     diagonal,
     nodes,
+    upstream_elsewhere,
     samples,
     contributions,
     wrong_axis,
     updated_weights,
+    factors_in_terms,
     precision,
     any_factor,
 )
 """From the most to the least specific: of two that fit equally well the first is named."""
+
+LAST: tuple[Family, ...] = (upstream_ignored_but_for_a_factor, shifted)
+"""With fitted numbers: where nothing simpler explains it."""
 
 OF_NUMBERS_ALONE: tuple[Family, ...] = (
     surrogates,
@@ -178,8 +185,7 @@ def _overflow(evidence: Sequence[Evidence]) -> Diagnosis | None:
             if not broken.any():
                 continue
             what = "NaN" if mine[broken].isnan().any() else "infinite"
-            size = e.point.inputs[name].double()
-            where = describe(size, broken, exact.isfinite(), name) or "in places"
+            where = describe(e.point.inputs, broken, exact.isfinite(), name) or "in places"
             return Diagnosis(
                 "overflow",
                 f"the gradient of {name} is {what} {where}: something overflows on the way, in "
@@ -192,7 +198,9 @@ def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
     """The whole gradient explained, or else a region; the given inputs before others."""
     for e in evidence[:MOST_EVIDENCE]:
         if e.role is Role.AS_GIVEN:
-            if whole := _best(e, _families(e)) or _one_by_one(e):
+            if vanished := _vanishes(e):
+                return vanished
+            if whole := _best(e, _families(e)) or _one_by_one(e) or _best(e, LAST):
                 return whole
         elif earlier := _best(e, (stale,)):
             return earlier
@@ -240,20 +248,38 @@ def _one_by_one(e: Evidence) -> Diagnosis | None:
     return Diagnosis(known[0].mistake, "; ".join(str(diagnosis) for diagnosis in known))
 
 
-def _region(e: Evidence) -> Diagnosis | None:
-    if len(e.bad) != 1:
+def _vanishes(e: Evidence) -> Diagnosis | None:
+    """Of a pointwise function: where the wrong elements are all 0 and the others right, that says
+    it; in a coarse dtype a hypothesis on the others would fit as well."""
+    zero = all((e.mine(name)[e.judgements[name].bad] == 0).all() for name in e.bad)
+    if not e.case.pointwise or not zero:
         return None
-    (name,) = e.bad
+    return _region(e)
+
+
+def _region(e: Evidence) -> Diagnosis | None:
+    regions = [_region_of(e, name) for name in e.bad]
+    found = [region for region in regions if region is not None]
+    if not found or len(found) < len(regions):
+        return None
+    return Diagnosis("region", "; ".join(found))
+
+
+def _region_of(e: Evidence, name: str) -> str | None:
     judgement, mine, exact = e.judgements[name], e.mine(name), e.exact(name)
     wrong = judgement.bad
     # Where the truth is within the limit of 0 a mistake could not be seen.
     tested = exact.isfinite() & (wrong | (exact.abs() > 2 * judgement.limit))
-    where = describe(e.point.inputs[name].double(), wrong, tested, name)
+    where = describe(e.point.inputs, wrong, tested, name) or _where_zero(exact, wrong, tested)
     if where is None or where == "everywhere" or not _stands_out(judgement, mine, exact):
         return None
-    return Diagnosis(
-        "region", f"the gradient of {name} is wrong only {where}{_how(mine, exact, wrong)}"
-    )
+    return f"the gradient of {name} is wrong only {where}{_how(mine, exact, wrong)}"
+
+
+def _where_zero(exact: Tensor, wrong: Tensor, tested: Tensor) -> str | None:
+    """What is masked out, say, and has a gradient all the same."""
+    zero = exact == 0
+    return "where it should be 0" if torch.equal(wrong, zero) and (tested & ~wrong).any() else None
 
 
 def _stands_out(judgement: Judgement, mine: Tensor, exact: Tensor) -> bool:
@@ -268,6 +294,8 @@ def _stands_out(judgement: Judgement, mine: Tensor, exact: Tensor) -> bool:
 def _how(mine: Tensor, exact: Tensor, wrong: Tensor) -> str:
     """What it is there instead, where that is simple."""
     mine, exact = mine[wrong], exact[wrong]
+    if len(mine) > 1 and (mine == mine[0]).all():
+        return f": it is {mine[0].item() + 0.0:.6g} there"
     if (mine == 0).all():
         return ": it is 0 there"
     ratio = mine / exact

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from torch import Tensor
 
 from bp_torch.judge.evidence import Evidence
+from bp_torch.judge.passes import Tensors
 
 Mistake = Literal[
     "sign",
@@ -49,6 +50,16 @@ class Hypothesis:
 
 Family: TypeAlias = Callable[[Evidence], Iterator[Hypothesis]]
 """Hypotheses of one kind, lazily, since each costs a pass; `Refused` where there is none."""
+
+
+def fitted(exact: Tensors, mine: Tensors) -> float | None:
+    """The one factor between two sets of gradients that fits best; None where there is none."""
+    products = squares = 0.0
+    for name, t in exact.items():
+        usable = t.isfinite() & mine[name].isfinite()
+        products += (t * mine[name])[usable].sum().item()
+        squares += t[usable].square().sum().item()
+    return products / squares if squares else None
 
 
 def changed(e: Evidence, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:

@@ -1,5 +1,5 @@
-"""Normalisations in single operations, where torch has one node for all of it: so that a term in
-their derivative is a place in the graph."""
+"""Normalisations and losses in single operations, where torch has one node for all of it: so that a
+term in their derivative is a place in the graph."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,10 +40,33 @@ def _normalize(
     return normed
 
 
+def _log_softmax(
+    input: Tensor, dim: int | None = None, *others: Any, dtype: torch.dtype | None = None
+) -> Tensor:
+    x = input if dtype is None else input.to(dtype)
+    axis = dim if dim is not None else (0 if x.ndim in (0, 1, 3) else 1)  # as torch chooses
+    return x - x.logsumexp(axis, keepdim=True)
+
+
+def _cross_entropy(input: Tensor, target: Tensor, *others: Any, **options: Any) -> Tensor:
+    if others or set(options) - {"reduction"} or not target.is_floating_point():
+        return _CROSS_ENTROPY(input, target, *others, **options)
+    axis = min(1, input.ndim - 1)
+    cost = -(target * _log_softmax(input, axis)).sum(axis)
+    reduction = options.get("reduction", "mean")
+    return cost.mean() if reduction == "mean" else cost.sum() if reduction == "sum" else cost
+
+
+_CROSS_ENTROPY: Callable[..., Tensor] = F.cross_entropy
+
 PARTS: dict[Callable[..., Any], Callable[..., Any]] = {
     F.layer_norm: _layer_norm,
     F.rms_norm: _rms_norm,
     F.normalize: _normalize,
+    F.log_softmax: _log_softmax,
+    torch.log_softmax: _log_softmax,
+    Tensor.log_softmax: _log_softmax,
+    F.cross_entropy: _cross_entropy,
 }
 
 

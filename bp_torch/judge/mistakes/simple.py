@@ -13,11 +13,12 @@ from bp_torch.judge.criteria import (
     DIGITS_LAST,
     DIGITS_NEAR,
     DIGITS_SHARE,
+    FEWEST_FITTED,
     MOST_SAMPLES,
 )
 from bp_torch.judge.distance import name_of
 from bp_torch.judge.evidence import Evidence
-from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
+from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed, fitted
 from bp_torch.judge.passes import Refused, Tensors
 from bp_torch.judge.truth import Estimate
 
@@ -77,7 +78,7 @@ def any_factor(e: Evidence) -> Iterator[Hypothesis]:
     """One factor for all wrong gradients, the one that fits best."""
     if sum(e.exact(name).numel() for name in e.bad) < 2:
         return  # One number is a multiple of any other: that names nothing.
-    c = _fitted(e, {n: e.exact(n) for n in e.bad}, {n: e.mine(n) for n in e.bad})
+    c = fitted({n: e.exact(n) for n in e.bad}, {n: e.mine(n) for n in e.bad})
     if c is None:
         return
     guess = changed(e, lambda t: c * t)
@@ -109,25 +110,7 @@ def _factor_elsewhere(e: Evidence) -> float | None:
         return None
     if any(not torch.equal(mine[name], again[name]) for name in e.bad):
         return None  # it draws, and one draw shows no factor
-    return _fitted(e, exact, {n: t.double() for n, t in mine.items()})
-
-
-def _fitted(e: Evidence, exact: Tensors, mine: Tensors) -> float | None:
-    """The factor between all wrong gradients and others that fits best."""
-    products = squares = 0.0
-    for name in e.bad:
-        usable = exact[name].isfinite() & mine[name].isfinite()
-        products += (exact[name] * mine[name])[usable].sum().item()
-        squares += exact[name][usable].square().sum().item()
-    return products / squares if squares else None
-
-
-def upstream_ignored(e: Evidence) -> Iterator[Hypothesis]:
-    """The local derivative, as if every upstream gradient were 1."""
-    exact = e.point.exact()
-    local = replace(exact, upstream=tuple(map(torch.ones_like, exact.upstream))).run()
-    text = f"{e.the_gradient} ignores the upstream gradient: it is the local derivative alone"
-    yield Hypothesis("upstream-ignored", text, e.of_the_bad(local.gradients))
+    return fitted(e.of_the_bad(exact), {n: t.double() for n, t in mine.items()})
 
 
 def functions_of_input_and_output(e: Evidence) -> Iterator[Hypothesis]:
@@ -172,6 +155,28 @@ def _simple_functions(inputs: Tensors, y: Tensor) -> Iterator[tuple[str, Tensor]
     yield f"σ′({name})", s * (1 - s)
     yield f"{name} · σ′({name})", x * s * (1 - s)
     yield f"tanh({name})", torch.tanh(x)
+
+
+def shifted(e: Evidence) -> Iterator[Hypothesis]:
+    """A pointwise derivative times a constant, plus a constant: as where it was kept on a scale
+    whose ends are not those that it is read with."""
+    if not e.case.pointwise or len(e.point.upstream) > 1 or len(e.bad) > 1:
+        return
+    (name,), g = e.bad, e.point.upstream[0].double()
+    exact, mine = e.exact(name) / g, e.mine(name) / g
+    known = exact.isfinite() & mine.isfinite()
+    if int(known.sum()) < FEWEST_FITTED + 1:  # two constants are fitted
+        return
+    centred = exact[known] - exact[known].mean()
+    if not centred.any():
+        return
+    slope = ((centred * mine[known]).sum() / centred.square().sum()).item()
+    shift = (mine[known].mean() - slope * exact[known].mean()).item()
+    text = (
+        f"{e.the_gradient} has a local derivative that is {slope:.6g} times the true one "
+        f"{'−' if shift < 0 else '+'} {abs(shift):.3g}: a constant in it is another"
+    )
+    yield Hypothesis("constants", text, {name: slope * e.exact(name) + shift * g})
 
 
 def samples(e: Evidence) -> Iterator[Hypothesis]:

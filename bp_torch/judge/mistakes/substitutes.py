@@ -10,7 +10,6 @@ from torch import Tensor
 from bp_torch.judge.criteria import ALIKE
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, changed
-from bp_torch.judge.passes import Refused
 from bp_torch.judge.trials import Draw, trials
 
 
@@ -81,25 +80,3 @@ def _of_a_step(e: Evidence, name: str, x: Tensor, slope: Tensor) -> Iterator[Hyp
         most = slope.reshape(-1)[int(slope.abs().argmax())].item()
         what = f"up to {most:.3g} of the upstream gradient, most at {name} = {where:.3g}"
     yield Hypothesis("surrogate", f"{step} {what}", {name: e.mine(name)})
-
-
-def upstream_of_one(e: Evidence) -> Iterator[Hypothesis]:
-    """One number in the place of a whole upstream gradient, as of a cost without a reduction."""
-    exact = e.point.exact()
-    if len(exact.upstream) != 1 or exact.upstream[0].numel() < 2:
-        return
-    (g,) = exact.upstream
-    flat = g.flatten()
-    ways = (
-        ("the first element of the upstream gradient", flat[0]),
-        ("the last element of the upstream gradient", flat[-1]),
-        ("the mean of the upstream gradient", flat.mean()),
-        ("the sum of the upstream gradient", flat.sum()),
-    )
-    for word, value in ways:
-        try:
-            found = replace(exact, upstream=(value.expand(g.shape),)).run().gradients
-        except Refused:
-            return
-        text = f"{e.the_gradient} takes {word} for all of it"
-        yield Hypothesis("reduction", text, e.of_the_bad(found))

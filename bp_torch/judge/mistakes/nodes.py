@@ -1,20 +1,24 @@
-"""Mistakes planted in the reference while it runs backward: its saved tensors are replaced, or a
-node of its graph passes on something else than its derivative.
+"""Mistakes planted in the graph of the reference: one node passes on something else than its
+derivative.
 
 Nothing about the function has to be known for it: the planted mistake that gives your gradients is
 yours.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED, MOST_NODES, MOST_PLACES
+from bp_torch.judge.criteria import (
+    ALIKE,
+    FEWEST_FITTED,
+    MOST_NODES,
+    MOST_NODES_WITH_FACTORS,
+)
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.graph import Node, is_leaf, operation, saved_output
 from bp_torch.judge.graph import nodes as nodes_behind
@@ -26,158 +30,99 @@ MIXING = ("softmax", "norm", "mm", "mv", "sum", "mean", "logsumexp", "cumsum")
 """Nodes whose derivative is no factor but a matrix: leaving it out loses terms, not a factor."""
 
 
-def saved_replaced(e: Evidence) -> Iterator[Hypothesis]:
-    """An input's factor is missing: wherever the reference saved that input, it finds ones."""
-    for name, tensor in {**e.point.inputs, **e.case.constants}.items():
-        if tensor.is_floating_point():
-            guess = _with_saved(e, tensor, torch.ones_like)
-            text = f"{e.the_gradient} lacks the factor {name}"
-            yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
+class Graph:
+    """The reference's graph, through which backward can go in another way."""
 
+    def __init__(self, e: Evidence) -> None:
+        self.e, self.exact = e, e.point.exact()
+        self.leaves = self.exact.leaves()
+        with InParts():
+            self.outputs = outputs_of(self.exact, *self.leaves)
+        self.nodes = [n for n in nodes_behind(self.outputs) if not is_leaf(n)][:MOST_NODES]
 
-def saved_replaced_once(e: Evidence) -> Iterator[Hypothesis]:
-    """An input's factor is missing in one of the places where the reference saved that input."""
-    for name, tensor in {**e.point.inputs, **e.case.constants}.items():
-        if not tensor.is_floating_point():
-            continue
-        for place in range(min(_times_saved(e, tensor), MOST_PLACES)):
-            guess = _with_saved(e, tensor, torch.ones_like, only=place)
-            text = f"{e.the_gradient} lacks the factor {name} in one of its terms"
-            yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
+    def shapes(self) -> dict[Node, tuple[list[Any], list[Any]]]:
+        """Of the gradients by each node's inputs, and by its outputs."""
+        found: dict[Node, tuple[list[Any], list[Any]]] = {}
 
+        def note(node: Node) -> Callable[..., None]:
+            def hook(by_inputs: Gradients, by_outputs: Gradients) -> None:
+                found[node] = tuple(  # type: ignore[assignment]
+                    [None if g is None else g.shape for g in each]
+                    for each in (by_inputs, by_outputs)
+                )
 
-def without_masks(e: Evidence) -> Iterator[Hypothesis]:
-    """Backward sees through a mask: as if the reference had masked nothing."""
-    exact = e.point.exact()
-    with WithoutMasks() as mode:
-        guess = exact.run().gradients
-    if mode.masked:
-        text = f"{e.the_gradient} lacks the mask: it is as if nothing were masked"
-        yield Hypothesis("missing-factor", text, e.of_the_bad(guess))
+            return hook
 
+        handles = [node.register_hook(note(node)) for node in self.nodes]
+        differentiate(self.outputs, self.exact.upstream, self.leaves, retain=True)
+        for handle in handles:
+            handle.remove()
+        return found
 
-class WithoutMasks(TorchFunctionMode):
-    """Under this mode masked_fill, where and the like leave everything as it is."""
-
-    masked = False
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        """Call, or hand on what would have been masked."""
-        name = getattr(func, "__name__", "")
-        if name in ("masked_fill", "masked_fill_") and isinstance(args[0], Tensor):
-            self.masked = True
-            return args[0]
-        if name == "where" and len(args) == 3:
-            tensors = [t for t in args[1:] if isinstance(t, Tensor) and t.requires_grad]
-            if len(tensors) == 1:
-                self.masked = True
-                return tensors[0]
-        return func(*args, **(kwargs or {}))
-
-
-def updated_weights(e: Evidence) -> Iterator[Hypothesis]:
-    """A parameter was updated before the layers below saw it: w − ν ∂C/∂w in place of w."""
-    for name, estimate in e.truth.gradients.items():
-        if name in e.bad:
-            continue
-        parameter = e.point.inputs[name]
-        one = _with_saved(e, parameter, lambda t, step=estimate.value: t - step)  # type: ignore[misc]
-        numerator = denominator = 0.0
-        for bad in e.bad:
-            moved = one[bad] - e.exact(bad)
-            numerator += ((e.mine(bad) - e.exact(bad)) * moved).sum().item()
-            denominator += moved.square().sum().item()
-        if not denominator:
-            continue
-        rate = numerator / denominator
-        if rate <= 0 or sum(e.mine(bad).numel() for bad in e.bad) < FEWEST_FITTED:
-            continue
-        guess = {bad: e.exact(bad) + rate * (one[bad] - e.exact(bad)) for bad in e.bad}
-        text = f"{e.the_gradient} comes from {name} already updated, with learning rate {rate:.3g}"
-        yield Hypothesis("updated-weights", text, guess)
-
-
-def _times_saved(e: Evidence, tensor: Tensor) -> int:
-    """How often the reference unpacks that tensor on its way back; 0 for once, which is no choice
-    between places."""
-    times = 0
-
-    def count(saved: Tensor) -> Tensor:
-        nonlocal times
-        times += 1
-        return saved
-
-    _with_saved(e, tensor, count)
-    return times if times > 1 else 0
-
-
-def _with_saved(
-    e: Evidence, tensor: Tensor, change: Callable[[Tensor], Tensor], only: int | None = None
-) -> Tensors:
-    """The reference's gradients when it finds that tensor changed among those it saved, every time
-    or at one time only."""
-    exact, original = e.point.exact(), tensor.detach().double()
-    times = itertools.count()
-
-    def unpack(saved: Tensor) -> Tensor:
-        changed = matching(saved)
-        if changed is saved or only is None:
-            return changed
-        return changed if next(times) == only else saved
-
-    def matching(saved: Tensor) -> Tensor:
-        if saved.dtype != original.dtype or saved.numel() != original.numel():
-            return saved
-        if saved.shape == original.shape and torch.equal(saved.detach(), original):
-            return change(saved)
-        if saved.ndim == original.ndim == 2 and torch.equal(saved.detach().mT, original):
-            return change(saved.mT).mT
-        return saved
-
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: t, unpack):
-        return exact.run().gradients
+    def mutated(self, node: Node, change: Callable[..., Any]) -> Tensors:
+        """The gradients where this node passes on what `change` makes of it."""
+        handle = node.register_hook(change)
+        try:
+            found = differentiate(self.outputs, self.exact.upstream, self.leaves, retain=True)
+        finally:
+            handle.remove()
+        return self.e.of_the_bad(dict(zip(self.exact.wanted, found, strict=True)))
 
 
 def nodes(e: Evidence) -> Iterator[Hypothesis]:
     """One node of the reference's graph passes on something else than its derivative."""
-    exact = e.point.exact()
-    leaves = exact.leaves()
-    with InParts():
-        outputs = outputs_of(exact, *leaves)
-
-    def mutated(node: Node, change: Callable[..., Any]) -> Tensors:
-        handle = node.register_hook(change)
-        try:
-            found = differentiate(outputs, exact.upstream, leaves, retain=True)
-        finally:
-            handle.remove()
-        return e.of_the_bad(dict(zip(exact.wanted, found, strict=True)))
-
-    for node in [n for n in nodes_behind(outputs) if not is_leaf(n)][:MOST_NODES]:
+    graph = Graph(e)
+    for node in graph.nodes:
         name = operation(node)
         local = _local_mistakes(node, name)
         for mistake in local:
-            yield Hypothesis(
-                mistake.word,
-                f"{e.the_gradient} {mistake.text}",
-                mutated(node, _passing_on(mistake.derivative)),
-            )
-        edges = [k for k, (edge, _) in enumerate(node.next_functions) if edge is not None]
+            guess = graph.mutated(node, _passing_on(mistake.derivative))
+            yield Hypothesis(mistake.word, f"{e.the_gradient} {mistake.text}", guess)
+        edges = _edges(node)
         mixing = any(word in name for word in MIXING)
         if len(edges) == 1 and not mixing and not local:
-            yield Hypothesis(
-                "missing-factor",
-                f"{e.the_gradient} lacks the derivative of {name}",
-                mutated(node, _unchanged),
-            )
-        for k in edges:
-            argument = f", argument {k + 1}" if len(edges) > 1 else ""
-            without = mutated(node, _nothing_through(k))
+            text = f"{e.the_gradient} lacks the derivative of {name}"
+            yield Hypothesis("missing-factor", text, graph.mutated(node, _unchanged))
+        for k, argument in edges.items():
+            without = graph.mutated(node, _nothing_through(k))
             through = f"the term that comes through {name}{argument}"
             yield Hypothesis("missing-term", f"{e.the_gradient} lacks {through}", without)
             yield from _scaled_term(e, through, without)
+            if argument:
+                text = f"{e.the_gradient} takes {name} for its{argument.strip(',')} alone"
+                yield Hypothesis("missing-factor", text, graph.mutated(node, _only_through(k)))
+
+
+def factors_in_terms(e: Evidence) -> Iterator[Hypothesis]:
+    """What comes to one argument of one node has an input as a factor too often, or too seldom."""
+    factors = {
+        name: tensor.detach().double()
+        for name, tensor in {**e.point.inputs, **e.case.constants}.items()
+        if tensor.is_floating_point() and tensor.numel() > 1
+    }
+    graph = Graph(e)
+    shapes = graph.shapes()
+    for node in [n for n in graph.nodes if n in shapes][:MOST_NODES_WITH_FACTORS]:
+        by_inputs, by_outputs = shapes[node]
+        for (k, argument), (name, factor) in product(_edges(node).items(), factors.items()):
+            ways = []
+            if len(by_outputs) == 1 and _fits_into(factor.shape, by_outputs[0]):
+                ways.append(_of_another_upstream)
+            if _fits_into(factor.shape, by_inputs[k]):
+                ways.append(_times)
+            through = f"the factor {name} in the term through {operation(node)}{argument}"
+            for way in ways:
+                guess = graph.mutated(node, way(node, k, factor))
+                text = f"{e.the_gradient} has {through} once too often"
+                yield Hypothesis("missing-factor", text, guess)
+                guess = graph.mutated(node, way(node, k, 1 / factor))
+                yield Hypothesis("missing-factor", f"{e.the_gradient} lacks {through}", guess)
+
+
+def _edges(node: Node) -> dict[int, str]:
+    """The arguments through which something flows on, and what they are called."""
+    places = [k for k, (edge, _) in enumerate(node.next_functions) if edge is not None]
+    return {k: f", argument {k + 1}" if len(places) > 1 else "" for k in places}
 
 
 def _scaled_term(e: Evidence, through: str, without: Tensors) -> Iterator[Hypothesis]:
@@ -313,3 +258,51 @@ def _nothing_through(place: int) -> Callable[..., Any]:
         )
 
     return change
+
+
+def _only_through(place: int) -> Callable[..., Any]:
+    def change(by_inputs: Gradients, by_outputs: Sequence[Tensor]) -> Any:
+        g = by_outputs[0]
+        kept = by_inputs[place]
+        if kept is None or kept.shape != g.shape:
+            return None
+        return tuple(
+            g if k == place else None if t is None else torch.zeros_like(t)
+            for k, t in enumerate(by_inputs)
+        )
+
+    return change
+
+
+def _of_another_upstream(node: Node, place: int, factor: Tensor) -> Callable[..., Any]:
+    """What comes to one argument as if the upstream gradient had one factor more."""
+
+    def change(by_inputs: Gradients, by_outputs: Sequence[Tensor]) -> Any:
+        moved = node(by_outputs[0] * factor)
+        through = moved[place] if isinstance(moved, tuple) else moved
+        was = by_inputs[place]
+        if was is None or through is None:
+            return None
+        # As the engine does for what was broadcast.
+        return (*by_inputs[:place], through.sum_to_size(was.shape), *by_inputs[place + 1 :])
+
+    return change
+
+
+def _times(node: Node, place: int, factor: Tensor) -> Callable[..., Any]:
+    """What comes to one argument times a factor."""
+
+    def change(by_inputs: Gradients, by_outputs: Sequence[Tensor]) -> Any:
+        g = by_inputs[place]
+        return None if g is None else (*by_inputs[:place], g * factor, *by_inputs[place + 1 :])
+
+    return change
+
+
+def _fits_into(small: torch.Size, large: torch.Size | None) -> bool:
+    if large is None:
+        return False
+    try:
+        return bool(torch.broadcast_shapes(small, large) == large)
+    except RuntimeError:
+        return False
