@@ -94,7 +94,7 @@ def judge(
         excused = ~theirs.isfinite()
     least = _smallest(dtype, alone=peer is None)
     limit = limit.clamp(min=least)
-    normal = (exact.abs() > truth.spread) & (exact.abs() > 2 * least) & peer_right
+    normal = (exact.abs() > FLOOR * truth.spread) & (exact.abs() > 2 * least) & peer_right
     lost = normal & ((mine == 0) | (mine * exact.sign() < 0)) & (error > unit(exact, dtype))
     bad = known & ((error > limit) | lost | ~mine.isfinite()) & ~excused
     if systematic and factor.deviation > room and not bad.any():

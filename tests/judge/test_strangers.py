@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch._dynamo  # which each child would import otherwise
 from strangers import Stranger, as_judged
-from strangers_reports import REPORTS
-from strangers_right import FLOAT32_INSIDE, RIGHT
+from strangers.reports import REPORTS
+from strangers.right import FLOAT32_INSIDE, RIGHT
 
 import bp_torch as bp
 

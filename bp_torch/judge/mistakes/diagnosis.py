@@ -92,7 +92,7 @@ def diagnose(record: Record, transforms: Sequence[TransformRow]) -> Diagnosis:
     first = [e for e in record.evidence if e.quantity is Quantity.GRADIENT]
     if record.closer is not None:
         first = [e for e in record.closer.evidence if e.quantity is Quantity.GRADIENT] + first
-    first.sort(key=lambda e: torch.finfo(e.dtype).eps)
+    first.sort(key=lambda e: (e.role is not Role.AS_GIVEN, torch.finfo(e.dtype).eps))
     given = [e for e in first if e.role is Role.AS_GIVEN]
     values = record.of_values
     if varies := next((c.detail for c in record.checks if not c.ok), None):
@@ -195,17 +195,31 @@ def _overflow(evidence: Sequence[Evidence]) -> Diagnosis | None:
 
 
 def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
-    """The whole gradient explained, or else a region; the given inputs before others."""
+    """The whole gradient explained, or else a region.
+
+    At the inputs as given, if it is wrong there, and in the finest dtype: what does not explain it
+    in many digits does not explain it. Else in the first of the other trials.
+    """
     for e in evidence[:MOST_EVIDENCE]:
         if e.role is Role.AS_GIVEN:
-            if vanished := _vanishes(e):
-                return vanished
-            if whole := _best(e, _families(e)) or _one_by_one(e) or _best(e, LAST):
-                return whole
-        elif earlier := _best(e, (stale,)):
-            return earlier
-        if region := _region(e):
-            return region
+            return (
+                _vanishes(e)
+                or _best(e, _families(e))
+                or _one_by_one(e)
+                or _best(e, LAST)
+                or _region(e)
+                or _stale_elsewhere(evidence)
+            )
+        if found := _best(e, (stale,)) or _region(e):
+            return found
+    return None
+
+
+def _stale_elsewhere(evidence: Sequence[Evidence]) -> Diagnosis | None:
+    """What an earlier call has left shows in later trials."""
+    for e in [e for e in evidence if e.role is not Role.AS_GIVEN][:MOST_EVIDENCE]:
+        if found := _best(e, (stale,)):
+            return found
     return None
 
 

@@ -7,6 +7,7 @@ no implementation by the same operations can avoid: the sum of absolute terms of
 digits that a difference cancels.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -34,7 +35,7 @@ class Rounding(TorchDispatchMode):
         smallest = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
         self.absolute = smallest if underflow else 0.0
         self.draw = draw
-        self.in_parts = _backwards_in_parts()
+        self.in_parts = _in_parts()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
@@ -50,6 +51,8 @@ class Rounding(TorchDispatchMode):
         if func._schema.is_mutable:  # exp_, or an operation with out=
             if isinstance(result, Tensor) and result.dtype == torch.float64:
                 result.copy_(self._moved(result))
+            return result
+        if name in SOUGHT or (name == "linalg_vector_norm" and math.inf in map(abs, args[1:2])):
             return result
         if name.startswith(NORMWISE):
             return tree_map_only(Tensor, self._moved_as_a_whole, result)
@@ -92,6 +95,14 @@ NORMWISE = ("fft", "linalg_", "inverse", "cholesky", "svd", "triangular_solve", 
 """Operations whose small results are no more exact than their largest (Higham 2002, "Accuracy and
 Stability of Numerical Algorithms", chapters 10, 14 and 24)."""
 
+SOUGHT = frozenset(
+    (
+        *("max", "min", "amax", "amin", "aminmax", "median", "nanmedian", "mode"),
+        *("segment_reduce", "scatter_reduce", "index_reduce"),
+    )
+)
+"""One number of many, exact, and backward looks for it among them: moved, it would be none."""
+
 EXACT = frozenset(
     (
         *("copy", "fill", "zero", "masked_fill", "scatter", "index_put", "index_copy"),
@@ -101,16 +112,23 @@ EXACT = frozenset(
 )
 """What is written in place without a rounding."""
 
+FUSED = ("logsumexp", "_log_softmax", "logaddexp", "log_sigmoid_forward")
+"""Forward kernels that add numbers of one size inside."""
+
 UNDERFLOWING = frozenset(("mul", "square", "pow", "div", "exp"))
 
 
 @cache
-def _backwards_in_parts() -> dict[Any, Callable[..., Any]]:
-    """The fused backward kernels of torch as it writes them in single operations, as a compiler
-    takes them: 1 − σ cancels inside glu's, where nobody would see it."""
+def _in_parts() -> dict[Any, Callable[..., Any]]:
+    """The fused kernels of torch as it writes them in single operations, as a compiler takes them:
+    1 − σ cancels inside glu's backward, and log(1 + ε) in logsumexp, where nobody would see it."""
     from torch._decomp import decomposition_table
 
-    return {op: run for op, run in decomposition_table.items() if "_backward" in op.name()}
+    return {
+        op: run
+        for op, run in decomposition_table.items()
+        if "_backward" in op.name() or op.name().partition(".")[0].removeprefix("aten::") in FUSED
+    }
 
 
 def spread(run: Callable[[], Pass], dtype: torch.dtype, draw: Draw, *, underflow: bool) -> Pass:

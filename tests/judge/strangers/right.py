@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from strangers import Stranger, normal, uniform
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+
+from strangers import Stranger, normal, uniform
 
 _ENTRIES: list[Stranger] = []
 

@@ -5,16 +5,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from strangers import Stranger, normal, uniform
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-Apply = type[Function]
-
-
-def _even(generator: torch.Generator, low: float, high: float, *size: int) -> Tensor:
-    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
+from strangers import Apply, Stranger, even, normal, uniform
 
 
 def _whole(generator: torch.Generator, high: int, *size: int) -> Tensor:
@@ -76,8 +71,8 @@ def steep_sigmoid(right: bool, slope: float = 25.0) -> Apply:
 
 
 def _near_and_far(generator: torch.Generator) -> tuple[Tensor]:
-    near = _even(generator, -0.2, 0.2, 8)
-    return (torch.cat((near, _even(generator, 30, 45, 3), -_even(generator, 30, 45, 3))),)
+    near = even(generator, -0.2, 0.2, 8)
+    return (torch.cat((near, even(generator, 30, 45, 3), -even(generator, 30, 45, 3))),)
 
 
 # Pre-norm with a residual that is returned too: its upstream goes around the norm, not through it.
@@ -286,7 +281,7 @@ def softplus(x: Tensor, beta: float, threshold: float, right: bool) -> Tensor:
 
 def _about_threshold(generator: torch.Generator) -> tuple[Tensor]:
     bands = ((0.2, 0.31), (-1.0, 0.1), (0.4, 1.0))
-    return (torch.cat([_even(generator, low, high, 4) for low, high in bands]),)
+    return (torch.cat([even(generator, low, high, 4) for low, high in bands]),)
 
 
 # x tanh x keeps the tanh of the forward pass: differentiated again it counts as a constant.
@@ -396,7 +391,7 @@ class QuickGELU(nn.Module):
 
 def _far_below(generator: torch.Generator) -> tuple[Tensor]:
     near = torch.randn(8, generator=generator, dtype=torch.float64)
-    return (torch.cat((near, _even(generator, -600, -450, 4))),)
+    return (torch.cat((near, even(generator, -600, -450, 4))),)
 
 
 # Mish with the closed form of its derivative, one exponent of which was misprinted.
@@ -559,7 +554,7 @@ def _splat(dx: Tensor, dy: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def _splats(generator: torch.Generator) -> tuple[Tensor, ...]:
     dx, dy = normal((8,), (8,))(generator)
     a, c = uniform(0.5, 1.5, (8,), (8,))(generator)
-    return dx, dy, a, _even(generator, -0.4, 0.4, 8), c
+    return dx, dy, a, even(generator, -0.4, 0.4, 8), c
 
 
 # Turning points by a quaternion: the forward pass normalises it, the backward pass does not know.
@@ -735,7 +730,7 @@ def quantised_range(right: bool, scale: float = 0.25, low: int = -4, high: int =
 
 def _in_and_out(generator: torch.Generator) -> tuple[Tensor]:
     bands = ((-2.0, -1.2), (-0.8, 0.6), (0.9, 2.0))
-    return (torch.cat([_even(generator, low, high, 4) for low, high in bands]),)
+    return (torch.cat([even(generator, low, high, 4) for low, high in bands]),)
 
 
 # L2 normalisation x / (|x| + eps): the slope of the norm is divided by the norm and eps.
@@ -932,7 +927,7 @@ def softsign(right: bool) -> Apply:
     return Softsign
 
 
-REPORTS: tuple[Stranger, ...] = (
+FIRST: tuple[Stranger, ...] = (
     Stranger(
         name="sparsemax: an axis of length one squeezed away",
         source="https://github.com/deep-spin/entmax/issues/13",
@@ -1202,6 +1197,7 @@ REPORTS: tuple[Stranger, ...] = (
         wrong=sinkhorn(False),
         reference=_balance,
         mistake=("missing-factor", "scaled-term"),
+        domain=lambda cost: cost.abs() < 4,  # there so many steps converge
     ),
     Stranger(
         name="broadcast: a summed term spread and summed again",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+Apply = type[torch.autograd.Function]
 Inputs = Callable[[torch.Generator], Any]
 
 
@@ -53,6 +54,11 @@ def uniform(low: float, high: float, *sizes: tuple[int, ...]) -> Inputs:
         )
 
     return draw
+
+
+def even(generator: torch.Generator, low: float, high: float, *size: int) -> Tensor:
+    """Even numbers between two ends, for draws that are made of several."""
+    return low + (high - low) * torch.rand(size, generator=generator, dtype=torch.float64)
 
 
 def as_judged(value: Any, dtype: torch.dtype) -> Any:
