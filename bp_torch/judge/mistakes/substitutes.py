@@ -24,6 +24,8 @@ def copied(e: Evidence) -> Iterator[Hypothesis]:
 
 def stale(e: Evidence) -> Iterator[Hypothesis]:
     """The gradient at the inputs of an earlier trial."""
+    if e.case.reference is None:  # the function itself would have to tell
+        return
     shapes = {name: t.shape for name, t in e.point.inputs.items()}
     for earlier in trials(e.case, Draw(0)):
         if earlier.role is e.role:
@@ -31,8 +33,6 @@ def stale(e: Evidence) -> Iterator[Hypothesis]:
         if any(t.numel() != shapes[name].numel() for name, t in earlier.inputs.items()):
             continue
         inputs = {name: t.reshape(shapes[name]) for name, t in earlier.inputs.items()}
-        if all(torch.equal(t, e.point.inputs[name]) for name, t in inputs.items()):
-            continue
         before = replace(e.point, inputs=inputs).exact().run().gradients
         text = f"{e.the_gradient} is stale: that at the inputs of an earlier call"
         yield Hypothesis("stale-value", text, e.of_the_bad(before))
