@@ -113,7 +113,7 @@ class Case:
         exact = each(self.inputs, double)
         first, *_ = exact.values()
         shape = first.shape
-        if not all(t.is_floating_point() and t.shape == shape for t in exact.values()):
+        if any(t.shape != shape for t in exact.values()):
             return False
         if not shape.numel():
             return False
@@ -131,6 +131,8 @@ class Case:
                 stays = (drawn < 0.5).to(first.device)
                 moved = {
                     name: t.where(stays, self.domain_of(name).keep(t * 1.25 + shift, t))
+                    if t.is_floating_point()
+                    else t  # a mask, say, or labels
                     for name, t in exact.items()
                 }
                 try:

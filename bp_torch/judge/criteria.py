@@ -186,9 +186,9 @@ units of the truth, and within so many of its own of a number of that dtype in s
 ALIKE = 0.01
 """Ratios to the truth that differ by less than 1% are one factor."""
 
-MOST_CONSTANTS, NEARBY = 12, 0.25
-"""So many constants of the code are tried; one that is off by more than a quarter is no rounded or
-mistyped constant but another number."""
+MOST_CONSTANTS, MOST_TOGETHER, NEARBY = 12, 6, 0.25
+"""So many constants of the code are tried, and so many at once; one that is off by more than a
+quarter is no rounded or mistyped constant but another number."""
 
 FEWEST_FITTED = 4
 """Numbers that a hypothesis with a fitted factor needs: fewer fit by accident."""

@@ -16,26 +16,38 @@ from bp_torch.judge.judgement import Judgement
 from bp_torch.judge.mistakes.constants import constants
 from bp_torch.judge.mistakes.hypothesis import Family, Hypothesis
 from bp_torch.judge.mistakes.masks import masks
-from bp_torch.judge.mistakes.nodes import factors_in_terms, nodes
-from bp_torch.judge.mistakes.saved import saved_replaced, saved_replaced_once, updated_weights
+from bp_torch.judge.mistakes.matrices import transposes
+from bp_torch.judge.mistakes.nodes import factors_in_terms, nodes, several_nodes
+from bp_torch.judge.mistakes.saved import (
+    saved_overwritten,
+    saved_replaced,
+    saved_replaced_once,
+    updated_weights,
+)
 from bp_torch.judge.mistakes.simple import (
     any_factor,
-    contributions,
     diagonal,
     digits_of,
     functions_of_input_and_output,
     known_factors,
     precision,
-    samples,
     shifted,
     signs_and_places,
-    wrong_axis,
 )
 from bp_torch.judge.mistakes.substitutes import copied, stale, surrogates
+from bp_torch.judge.mistakes.sums import (
+    contributions,
+    reversed_places,
+    samples,
+    summed_over_other_axes,
+    summed_too_far,
+    wrong_axis,
+)
 from bp_torch.judge.mistakes.upstream import (
     upstream_elsewhere,
     upstream_ignored,
     upstream_ignored_but_for_a_factor,
+    upstream_not_linear,
     upstream_of_one,
 )
 from bp_torch.judge.mistakes.where import describe
@@ -54,6 +66,7 @@ FAMILIES: tuple[Family, ...] = (
     functions_of_input_and_output,
     saved_replaced,
     saved_replaced_once,
+    saved_overwritten,
     masks,
     diagonal,
     nodes,
@@ -61,6 +74,11 @@ FAMILIES: tuple[Family, ...] = (
     samples,
     contributions,
     wrong_axis,
+    summed_too_far,
+    summed_over_other_axes,
+    reversed_places,
+    several_nodes,
+    transposes,
     updated_weights,
     factors_in_terms,
     precision,
@@ -208,6 +226,7 @@ def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
                 or _one_by_one(e)
                 or _best(e, LAST)
                 or _region(e)
+                or _best(e, (upstream_not_linear,))
                 or _stale_elsewhere(evidence)
             )
         if found := _best(e, (stale,)) or _region(e):

@@ -6,7 +6,6 @@ yours.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -20,10 +19,11 @@ from bp_torch.judge.criteria import (
     MOST_NODES_WITH_FACTORS,
 )
 from bp_torch.judge.evidence import Evidence
-from bp_torch.judge.graph import Node, is_leaf, operation, saved_output
+from bp_torch.judge.graph import Node, is_leaf, operation
 from bp_torch.judge.graph import nodes as nodes_behind
-from bp_torch.judge.mistakes.hypothesis import Hypothesis, Mistake
+from bp_torch.judge.mistakes.hypothesis import Hypothesis
 from bp_torch.judge.mistakes.in_parts import InParts
+from bp_torch.judge.mistakes.local import local_mistakes
 from bp_torch.judge.passes import Tensors, differentiate, outputs_of
 
 MIXING = ("softmax", "norm", "mm", "mv", "sum", "mean", "logsumexp", "cumsum")
@@ -59,13 +59,14 @@ class Graph:
             handle.remove()
         return found
 
-    def mutated(self, node: Node, change: Callable[..., Any]) -> Tensors:
-        """The gradients where this node passes on what `change` makes of it."""
-        handle = node.register_hook(change)
+    def mutated(self, *changes: tuple[Node, Callable[..., Any]]) -> Tensors:
+        """The gradients where these nodes pass on what the changes make of it."""
+        handles = [node.register_hook(change) for node, change in changes]
         try:
             found = differentiate(self.outputs, self.exact.upstream, self.leaves, retain=True)
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
         return self.e.of_the_bad(dict(zip(self.exact.wanted, found, strict=True)))
 
 
@@ -74,23 +75,50 @@ def nodes(e: Evidence) -> Iterator[Hypothesis]:
     graph = Graph(e)
     for node in graph.nodes:
         name = operation(node)
-        local = _local_mistakes(node, name)
+        local = local_mistakes(node, name)
         for mistake in local:
-            guess = graph.mutated(node, _passing_on(mistake.derivative))
+            guess = graph.mutated((node, _passing_on(mistake.derivative)))
             yield Hypothesis(mistake.word, f"{e.the_gradient} {mistake.text}", guess)
         edges = _edges(node)
         mixing = any(word in name for word in MIXING)
         if len(edges) == 1 and not mixing and not local:
+            (k,) = edges
             text = f"{e.the_gradient} lacks the derivative of {name}"
-            yield Hypothesis("missing-factor", text, graph.mutated(node, _unchanged))
+            yield Hypothesis("missing-factor", text, graph.mutated((node, _handed_on(k))))
+            text = f"{e.the_gradient} has the derivative of {name} once too often"
+            yield Hypothesis("missing-factor", text, graph.mutated((node, _twice(k))))
         for k, argument in edges.items():
-            without = graph.mutated(node, _nothing_through(k))
+            without = graph.mutated((node, _nothing_through(k)))
             through = f"the term that comes through {name}{argument}"
             yield Hypothesis("missing-term", f"{e.the_gradient} lacks {through}", without)
             yield from _scaled_term(e, through, without)
             if argument:
                 text = f"{e.the_gradient} takes {name} for its{argument.strip(',')} alone"
-                yield Hypothesis("missing-factor", text, graph.mutated(node, _only_through(k)))
+                yield Hypothesis("missing-factor", text, graph.mutated((node, _only_through(k))))
+
+
+def several_nodes(e: Evidence) -> Iterator[Hypothesis]:
+    """The same mistake in every σ, tanh or softmax; or two nodes in a row whose derivatives are
+    left out."""
+    graph = Graph(e)
+    alike: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        alike.setdefault(operation(node), []).append(node)
+    for name, group in alike.items():
+        for mistakes in zip(*(local_mistakes(node, name) for node in group), strict=True):
+            pairs = zip(group, mistakes, strict=True)
+            guess = graph.mutated(*((node, _passing_on(m.derivative)) for node, m in pairs))
+            text = f"{e.the_gradient} {mistakes[0].text}, in each {name}"
+            yield Hypothesis(mistakes[0].word, text, guess)
+    for node in graph.nodes:
+        for k in _edges(node):
+            child = node.next_functions[k][0]
+            if child not in graph.nodes:
+                continue
+            for place in _edges(child):
+                text = f"lacks the derivatives of {operation(node)} and {operation(child)}"
+                guess = graph.mutated((node, _handed_on(k)), (child, _handed_on(place)))
+                yield Hypothesis("missing-factor", f"{e.the_gradient} {text}", guess)
 
 
 def factors_in_terms(e: Evidence) -> Iterator[Hypothesis]:
@@ -112,10 +140,10 @@ def factors_in_terms(e: Evidence) -> Iterator[Hypothesis]:
                 ways.append(_times)
             through = f"the factor {name} in the term through {operation(node)}{argument}"
             for way in ways:
-                guess = graph.mutated(node, way(node, k, factor))
+                guess = graph.mutated((node, way(node, k, factor)))
                 text = f"{e.the_gradient} has {through} once too often"
                 yield Hypothesis("missing-factor", text, guess)
-                guess = graph.mutated(node, way(node, k, 1 / factor))
+                guess = graph.mutated((node, way(node, k, 1 / factor)))
                 yield Hypothesis("missing-factor", f"{e.the_gradient} lacks {through}", guess)
 
 
@@ -168,73 +196,6 @@ def _scaled_in_each_row(
 SIMPLE_FACTORS = (-1.0, 2.0, 0.5, -2.0, 3.0, 1 / 3, 4.0, 0.25, 1.5, -0.5)
 
 
-@dataclass(frozen=True)
-class LocalMistake:
-    """A wrong derivative of one operation: the word, what is wrong, and what then becomes of the
-    upstream gradient."""
-
-    word: Mistake
-    text: str
-    derivative: Callable[[Tensor], Tensor]
-
-
-def _local_mistakes(node: Node, name: str) -> list[LocalMistake]:
-    """Those that people write for σ, tanh and softmax, from the output that was saved."""
-    if name not in ("sigmoid", "tanh", "softmax"):
-        return []
-    y = saved_output(node)
-    if name == "tanh":
-        return [
-            LocalMistake("missing-factor", "lacks the factor tanh′ = 1 − ŷ²", lambda g: g),
-            LocalMistake(
-                "missing-factor", "lacks the factor 1 − ŷ of tanh′", lambda g: g * (1 + y)
-            ),
-            LocalMistake(
-                "missing-factor", "lacks the factor 1 + ŷ of tanh′", lambda g: g * (1 - y)
-            ),
-            LocalMistake(
-                "output-for-input",
-                "is taken at the output: tanh′(ŷ) in place of tanh′(z)",
-                lambda g: g * (1 - torch.tanh(y) ** 2),
-            ),
-            LocalMistake(
-                "output-for-input",
-                "has tanh(ŷ), the function at its output, in place of tanh′(z)",
-                lambda g: g * torch.tanh(y),
-            ),
-        ]
-    if name == "softmax":
-        return [
-            LocalMistake("missing-term", "lacks the term −ŷ Σ g·ŷ of softmax", lambda g: g * y),
-            LocalMistake(
-                "reduction",
-                "is reduced over the wrong axis",
-                lambda g: y * (g - (g * y).sum(0, keepdim=True)),
-            ),
-        ]
-    s = torch.sigmoid(y)
-    return [
-        LocalMistake("missing-factor", "lacks the factor σ′(z) = ŷ(1 − ŷ)", lambda g: g),
-        LocalMistake("missing-factor", "lacks the factor 1 − ŷ of σ′(z)", lambda g: g * y),
-        LocalMistake("missing-factor", "lacks the factor ŷ of σ′(z)", lambda g: g * (1 - y)),
-        LocalMistake(
-            "missing-factor",
-            "has the factor σ′(z) once too often",
-            lambda g: g * (y * (1 - y)) ** 2,
-        ),
-        LocalMistake(
-            "output-for-input",
-            "is taken at the output: σ′(ŷ) in place of σ′(z)",
-            lambda g: g * s * (1 - s),
-        ),
-        LocalMistake(
-            "output-for-input",
-            "has σ(ŷ), the function at its output, in place of σ′(z)",
-            lambda g: g * s,
-        ),
-    ]
-
-
 # Hooks of a node: from the gradients by its inputs and by its outputs to others by its inputs.
 
 Gradients = Sequence[Tensor | None]
@@ -244,10 +205,35 @@ def _passing_on(derivative: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
     return lambda by_inputs, by_outputs: (derivative(by_outputs[0]), *by_inputs[1:])
 
 
-def _unchanged(by_inputs: Gradients, by_outputs: Sequence[Tensor]) -> Any:
-    if by_inputs[0] is None or by_inputs[0].shape != by_outputs[0].shape:
-        return None
-    return (by_outputs[0], *by_inputs[1:])
+def _handed_on(place: int) -> Callable[..., Any]:
+    """To one argument the upstream gradient itself, spread or summed to its shape."""
+
+    def change(by_inputs: Gradients, by_outputs: Sequence[Tensor]) -> Any:
+        was, g = by_inputs[place], by_outputs[0]
+        if was is None or g is None:
+            return None
+        if _fits_into(g.shape, was.shape):
+            g = g.expand(was.shape)
+        elif _fits_into(was.shape, g.shape):
+            g = g.sum_to_size(was.shape)
+        else:
+            return None
+        return (*by_inputs[:place], g, *by_inputs[place + 1 :])
+
+    return change
+
+
+def _twice(place: int) -> Callable[..., Any]:
+    """The factor between what comes and what goes, of an operation on single elements, squared."""
+
+    def change(by_inputs: Gradients, by_outputs: Sequence[Tensor]) -> Any:
+        passed, g = by_inputs[place], by_outputs[0]
+        if passed is None or g is None or passed.shape != g.shape:
+            return None
+        again = passed * (passed / g).nan_to_num(0.0)
+        return (*by_inputs[:place], again, *by_inputs[place + 1 :])
+
+    return change
 
 
 def _nothing_through(place: int) -> Callable[..., Any]:

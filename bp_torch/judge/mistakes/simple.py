@@ -1,6 +1,6 @@
 """Mistakes that show in the numbers: a sign, a factor, a place, a sum over the wrong samples."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -177,72 +177,6 @@ def shifted(e: Evidence) -> Iterator[Hypothesis]:
         f"{'−' if shift < 0 else '+'} {abs(shift):.3g}: a constant in it is another"
     )
     yield Hypothesis("constants", text, {name: slope * e.exact(name) + shift * g})
-
-
-def samples(e: Evidence) -> Iterator[Hypothesis]:
-    """A reduction over the batch that is not the sum over it."""
-    exact = e.point.exact()
-    g, *more = exact.upstream
-    if e.case.pointwise or more or not g.ndim or not 1 < g.shape[0] <= MOST_SAMPLES:
-        return
-    per_sample = []
-    for sample in range(g.shape[0]):
-        alone = torch.zeros_like(g)
-        alone[sample] = g[sample]
-        per_sample.append(replace(exact, upstream=(alone,)).run().gradients)
-    stacked = {name: torch.stack([p[name] for p in per_sample]) for name in e.bad}
-    ways: list[tuple[str, Callable[[Tensor], Tensor]]] = [
-        ("takes the first sample alone, in place of the sum over samples", lambda u: u[0]),
-        ("takes the last sample alone, in place of the sum over samples", lambda u: u[-1]),
-        ("takes the maximum over samples in place of the sum", lambda u: u.amax(0)),
-        ("takes the minimum over samples in place of the sum", lambda u: u.amin(0)),
-        ("leaves out the first sample of the sum", lambda u: u[1:].sum(0)),
-        ("leaves out the last sample of the sum", lambda u: u[:-1].sum(0)),
-        ("has the first sample twice in its sum", lambda u: u.sum(0) + u[0]),
-        ("has the last sample twice in its sum", lambda u: u.sum(0) + u[-1]),
-    ]
-    if all(u.ndim == 2 and u.shape[0] == u.shape[1] for u in stacked.values()):
-        ways.append(("is summed over the wrong axis", lambda u: u.sum(1)))
-    for text, reduce in ways:
-        guess = {name: reduce(each) for name, each in stacked.items()}
-        yield Hypothesis("reduction", f"{e.the_gradient} {text}", guess)
-
-
-def contributions(e: Evidence) -> Iterator[Hypothesis]:
-    """One of what several outputs owe to an input in the place of their sum, as where an index
-    repeats and the last one wins."""
-    exact = e.point.exact()
-    g, *more = exact.upstream
-    if more or e.case.pointwise or not 1 < g.numel() <= MOST_SAMPLES:
-        return
-    each = []
-    for element in range(g.numel()):
-        alone = torch.zeros_like(g)
-        alone.view(-1)[element] = g.reshape(-1)[element]
-        each.append(replace(exact, upstream=(alone,)).run().gradients)
-    stacked = {name: torch.stack([found[name] for found in each]) for name in e.bad}
-
-    def last(terms: Tensor) -> Tensor:
-        order = torch.arange(1, len(terms) + 1, device=terms.device)
-        order = order.reshape(-1, *[1] * (terms.ndim - 1)) * (terms != 0)
-        return terms.gather(0, order.argmax(0, keepdim=True))[0]
-
-    for word, pick in (("last", last), ("first", lambda u: last(u.flip(0)))):
-        guess = {name: pick(terms) for name, terms in stacked.items()}
-        text = f"{e.the_gradient} takes the {word} of several contributions for their sum"
-        yield Hypothesis("reduction", text, guess)
-
-
-def wrong_axis(e: Evidence) -> Iterator[Hypothesis]:
-    """The reference along the other axis of a matrix, in its backward alone."""
-    exact = e.point.exact()
-    (name, x), *others = exact.inputs.items()
-    g, *more = exact.upstream
-    if others or more or x.ndim != 2 or g.shape != x.shape:
-        return
-    turned = replace(exact, inputs={name: x.mT}, upstream=(g.mT,)).run().gradients[name]
-    text = f"{e.the_gradient} is reduced over the wrong axis"
-    yield Hypothesis("reduction", text, {name: turned.mT})
 
 
 def diagonal(e: Evidence) -> Iterator[Hypothesis]:

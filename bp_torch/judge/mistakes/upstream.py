@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from bp_torch.judge.criteria import FEWEST_FITTED
+from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, fitted
 from bp_torch.judge.passes import Refused, Tensors
@@ -73,3 +73,18 @@ def upstream_elsewhere(e: Evidence) -> Iterator[Hypothesis]:
             f"{other}, whose derivative it then has as a factor"
         )
         yield Hypothesis("missing-factor", text, e.of_the_bad(found))
+
+
+def upstream_not_linear(e: Evidence) -> Iterator[Hypothesis]:
+    """A backward pass that is not linear in its upstream gradient, as every derivative is."""
+    doubled = e.point.changed(lambda t: 2 * t, inputs=False).of(e.case.fn).run().gradients
+    twice = {name: doubled[name].double() for name in e.bad}
+    mine = {name: e.mine(name) for name in e.bad}
+    c = fitted(mine, twice)
+    if c is None or abs(c - 2) <= ALIKE:
+        return
+    if abs(c - 4) <= ALIKE:
+        text = f"{e.the_gradient} has the upstream gradient squared"
+    else:
+        text = f"twice the upstream gradient gives {c:.4g} times {e.the_gradient}: it is not linear"
+    yield Hypothesis("upstream-ignored" if abs(c - 1) <= ALIKE else "missing-factor", text, mine)
