@@ -100,8 +100,14 @@ def answer(question: Question, tell: Tell) -> Report:
             cases = question.in_each(case)
             for one in cases:
                 hearing = Hearing(one, Draw(question.seed), record)
-                with one.constants_cast():
-                    hearing.hear(_teller(tell, one), only_given=bool(first))
+                try:
+                    with one.constants_cast():
+                        hearing.hear(_teller(tell, one), only_given=bool(first))
+                except NotImplementedError as error:  # torch lacks the kernel for that dtype
+                    if not record.rows:
+                        raise
+                    why, where = Refused(error).reason, name_of(one.dtype)
+                    record.refusals.append(Refusal(Role.AS_GIVEN, Quantity.GRADIENT, why, where))
             first = first or cases
         if question.transforms and record.ok:
             finest = min(first, key=lambda case: torch.finfo(case.dtype).eps)

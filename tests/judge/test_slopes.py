@@ -48,6 +48,34 @@ def test_the_truth_lies_within_the_stated_error(name):
         assert known.double().mean() > 0.5
 
 
+ALONE = {
+    "gelu": (torch.nn.functional.gelu, FUNCTIONS["gelu, which cancels"][1]),
+    "1 - cos": (lambda x: 1 - torch.cos(x), lambda x: 1 - mpmath.cos(x)),
+    "x (1 + erf)": (lambda x: x * (1 + torch.erf(x)), lambda x: x * mpmath.erfc(-x)),
+    "cosh - 1": (lambda x: x.cosh() - 1, lambda x: mpmath.cosh(x) - 1),
+    "softplus by log(1 + e)": (
+        lambda x: (1 + x.exp()).log(),
+        lambda x: mpmath.log1p(mpmath.exp(x)),
+    ),
+}
+"""Whose small values are left of larger ones: other numbers beside them would show how large."""
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_so_it_does_where_no_other_number_shows_what_is_lost(name):
+    function, exact = ALONE[name]
+    for x in [-29.3, -17.1, *torch.linspace(-8.7, -4, 48).tolist(), -1e-3, 1e-7, 2e-5, 0.3]:
+        here = torch.tensor([x], dtype=torch.float64)
+        found = slope(lambda step, here=here: function(here + step)[None], here)
+        with mpmath.workdps(60):
+            true = float(mpmath.diff(exact, mpmath.mpf(x)))
+        assert found.value.isnan() or abs(found.value.item() - true) <= found.error.item(), (
+            x,
+            found,
+            true,
+        )
+
+
 def test_the_stated_error_can_be_too_small():
     """What the test above would say of a slope that is taken elsewhere."""
     found = slope(lambda step: torch.sin(X + 1e-4 + step)[None], X)

@@ -48,6 +48,16 @@ def test_nor_with_other_numbers(name, dtype, seed):
     assert report.verdict != "wrong" or (name, dtype) in OFF, report
 
 
+def test_a_dtype_without_a_kernel_is_not_taken_where_others_are():
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    dtypes = [torch.float64, torch.float32, torch.bfloat16]
+    report = bp.compare(torch.special.erfcx, inputs=x, dtypes=dtypes, transforms=False)
+    assert report.ok
+    assert "bfloat16 (NotImplementedError" in " ".join(str(report).split())
+    with pytest.raises(NotImplementedError):
+        bp.compare(torch.special.erfcx, inputs=x, dtypes=torch.bfloat16, transforms=False)
+
+
 def test_torch_is_off_where_it_is_said_to_be():
     """Against 40 digits."""
     x = torch.tensor(0.838, dtype=torch.float64, requires_grad=True)

@@ -100,9 +100,9 @@ def typical(values: Tensor) -> Tensor:
 
 def _noise(f: Terms, here: Tensor, unit: Tensor, limits: torch.finfo) -> Tensor:
     """How far a value is off at random, summed over the terms; at least a last place, its own and
-    that of what it usually is: on its way it may have lost so much to a larger term."""
-    lost = torch.minimum(typical(here), unit)
-    found = limits.eps * (here.abs() + 2 * lost) + limits.tiny * limits.eps
+    that of what went in, or of 1: on its way it may have lost so much to a larger term, as the tail
+    of x (1 + erf x) does, which is a staircase and looks smooth on every stair."""
+    found = limits.eps * (here.abs() + 2 * unit) + limits.tiny * limits.eps
     for size in criteria.NOISE_STEPS:
         step = (size * limits.eps) * unit
         near = [f(k * step).double() for k in range(1, criteria.NOISE_VALUES + 1)]
