@@ -38,9 +38,12 @@ def test_a_transform_of_torch_is_wrong_and_nobody_else_is_convicted(
     [
         (F.hardsigmoid, X, None),
         (torch.digamma, X.exp(), (0, None)),
+        (torch.special.i0e, torch.linspace(7.6, 7.9, 40), None),
         (torch.special.i1e, torch.linspace(7.6, 7.9, 40), None),
+        (torch.asinh, torch.linspace(100, 400, 16, dtype=torch.float16), None),
+        (torch.acosh, torch.linspace(100, 400, 16, dtype=torch.float16), None),
     ],
-    ids=["hardsigmoid", "digamma", "i1e"],
+    ids=["hardsigmoid", "digamma", "i0e", "i1e", "asinh", "acosh"],
 )
 def test_a_derivative_of_torch_is_wrong(fn, inputs, domain):
     report = bp.compare(fn, inputs=inputs, domain=domain, transforms=False)

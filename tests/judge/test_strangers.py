@@ -97,35 +97,46 @@ def gradcheck_rejects(stranger: Stranger, version: str) -> bool:
 def test_the_table(capsys):
     """What the README shows, over every dtype and three seeds."""
     lines = [
-        f"{'':18}{'defects':>9}{'found':>8}{'named':>8}{'misnamed':>10}{'convicted wrongly':>19}"
+        "| | defects | found | named | misnamed | right ones convicted |",
+        "|---|---|---|---|---|---|",
     ]
+    total: Counter[str] = Counter()
     for dtype in DTYPES:
-        counts: Counter[str] = Counter()
-        for stranger in [*RIGHT, *REPORTS]:
-            for seed in OF_THE_TABLE:
-                if is_right(stranger, dtype):
-                    counts["right"] += 1
-                    found = report(stranger, "right", dtype, seed)
-                    counts["convicted"] += found.verdict == "wrong"
-                if stranger.wrong is None or dtype in stranger.invisible_in:
-                    continue
-                counts["defects"] += 1
-                found = report(stranger, "wrong", dtype, seed)
-                if found.verdict == "wrong":
-                    counts["found"] += 1
-                    named = found.diagnosis.mistake
-                    counts["named"] += named in stranger.mistake
-                    counts["misnamed"] += named not in (*stranger.mistake, "not-explained")
-        convicted = f"{counts['convicted']} of {counts['right']}"
+        counts = counted(dtype)
+        total += counts
         lines.append(
-            f"{'compare ' + str(dtype)[6:]:18}{counts['defects']:9}{counts['found']:8}"
-            f"{counts['named']:8}{counts['misnamed']:10}{convicted:>19}"
+            f"| compare, {str(dtype)[6:]} | {counts['defects']} | {counts['found']} | "
+            f"{counts['named']} | {counts['misnamed']} | {counts['convicted']} of "
+            f"{counts['right']} |"
         )
-    found_by_gradcheck = sum(gradcheck_rejects(s, "wrong") for s in REPORTS)
+    found = sum(gradcheck_rejects(s, "wrong") for s in REPORTS)
     rejected = sum(gradcheck_rejects(s, "right") for s in [*RIGHT, *REPORTS])
     lines.append(
-        f"{'gradcheck float64':18}{len(REPORTS):9}{found_by_gradcheck:8}{0:8}{0:10}"
-        f"{f'{rejected} of {len(RIGHT) + len(REPORTS)}':>19}"
+        f"| `gradcheck`, float64, one draw | {len(REPORTS)} | {found} | – | – | {rejected} of "
+        f"{len(RIGHT) + len(REPORTS)} |"
     )
     with capsys.disabled():
         print("\n" + "\n".join(lines))
+    assert total["found"] == total["defects"]
+    assert total["named"] >= 0.9 * total["defects"]
+    assert total["misnamed"] == total["convicted"] == 0
+
+
+def counted(dtype: torch.dtype) -> Counter[str]:
+    """What becomes of every stranger in that dtype."""
+    counts: Counter[str] = Counter()
+    for stranger in [*RIGHT, *REPORTS]:
+        for seed in OF_THE_TABLE:
+            if is_right(stranger, dtype):
+                counts["right"] += 1
+                counts["convicted"] += report(stranger, "right", dtype, seed).verdict == "wrong"
+            if stranger.wrong is None or dtype in stranger.invisible_in:
+                continue
+            counts["defects"] += 1
+            found = report(stranger, "wrong", dtype, seed)
+            if found.verdict == "wrong":
+                counts["found"] += 1
+                named = found.diagnosis.mistake
+                counts["named"] += named in stranger.mistake
+                counts["misnamed"] += named not in (*stranger.mistake, "not-explained")
+    return counts
