@@ -186,6 +186,15 @@ units of the truth, and within so many of its own of a number of that dtype in s
 ALIKE = 0.01
 """Ratios to the truth that differ by less than 1% are one factor."""
 
+MOST_WORK = 5e7
+"""Numbers that go through all the passes that hypotheses cost: some seconds."""
+
+FEWEST_TRIED = 1000
+"""Where fewer hypotheses than these can be tried, the report says so."""
+
+MOST_EXPLAINED = 4096
+"""Elements of a pointwise function whose gradient is explained; the others go the same way."""
+
 MOST_CONSTANTS, MOST_TOGETHER, NEARBY = 12, 6, 0.25
 """So many constants of the code are tried, and so many at once; one that is off by more than a
 quarter is no rounded or mistyped constant but another number."""

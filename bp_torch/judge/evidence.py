@@ -11,9 +11,9 @@ from bp_torch.judge.cases import Case
 from bp_torch.judge.criteria import EXPLAINED, FLOOR
 from bp_torch.judge.distance import unit
 from bp_torch.judge.judgement import Judgement
-from bp_torch.judge.passes import Pass, Point, Tensors
+from bp_torch.judge.passes import Pass, Point, Refused, Tensors, each
 from bp_torch.judge.trials import Role
-from bp_torch.judge.truth import Truth
+from bp_torch.judge.truth import Estimate, Truth
 
 
 class Quantity(Enum):
@@ -84,6 +84,46 @@ class Evidence:
         left out."""
         kept = {n: j for n, j in self.judgements.items() if j.ok or n == name}
         return replace(self, judgements=kept)
+
+    def sampled(self, most: int) -> "Evidence":
+        """Of a large pointwise function so many elements, half of them wrong where there are so
+        many; all of it where it cannot be cut."""
+        if not self.case.pointwise or self.mine(self.bad[0]).numel() <= most:
+            return self
+        wrong = torch.stack([self.judgements[name].bad.flatten() for name in self.bad]).any(0)
+        bad, good = wrong.nonzero()[: most // 2, 0], (~wrong).nonzero()[: most // 2, 0]
+        places = torch.cat((bad, good)).sort().values
+
+        def cut(tensor: Tensor) -> Tensor:
+            return tensor.flatten()[places]
+
+        def cut_estimate(known: Estimate) -> Estimate:
+            return Estimate(cut(known.value), cut(known.spread))
+
+        def cut_pass(one: Pass) -> Pass:
+            return Pass(tuple(map(cut, one.outputs)), each(one.gradients, cut))
+
+        point = replace(self.point.changed(cut, inputs=False), inputs=each(self.point.inputs, cut))
+        try:
+            fits = [o.shape for o in point.values()] == [g.shape for g in point.upstream]
+        except Refused:  # it closes over something of the whole shape
+            fits = False
+        if not fits:
+            return self
+        return replace(
+            self,
+            point=point,
+            yours=cut_pass(self.yours),
+            peer=None if self.peer is None else cut_pass(self.peer),
+            truth=Truth(
+                tuple(map(cut_estimate, self.truth.outputs)),
+                {name: cut_estimate(known) for name, known in self.truth.gradients.items()},
+            ),
+            judgements={
+                name: replace(j, bad=cut(j.bad), limit=cut(j.limit))
+                for name, j in self.judgements.items()
+            },
+        )
 
     def explained_by(self, predicted: Mapping[str, Tensor]) -> float | None:
         """How much of the error is left if these are your gradients, as a share of it.

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 import bp_torch as bp
+from bp_torch.judge.mistakes import diagnosis
 
 generator = torch.Generator().manual_seed(0)
 X = torch.randn(4, 6, generator=generator, dtype=torch.float64)
@@ -236,6 +237,29 @@ def test_a_factor_that_depends_on_the_inputs_is_not_called_constant():
     report = bp.compare(function(forward, backward), forward, inputs=X, transforms=False)
     assert report.diagnosis.mistake == "missing-factor", report
     assert "a factor that depends on the inputs" in report.diagnosis.sentence
+
+
+def closing_over(mask):
+    return lambda x: torch.tanh(x) * mask
+
+
+@pytest.mark.parametrize("of", [lambda x: torch.tanh, lambda x: closing_over(torch.ones_like(x))])
+def test_of_many_elements_a_few_explain_it(of):
+    """Also where the function cannot be cut, for it closes over something of the whole shape."""
+    x = torch.randn(120, 90, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    lacking = function(torch.tanh, lambda g, x: g)
+    report = bp.compare(lacking, of(x), inputs=x, transforms=False)
+    assert report.diagnosis.mistake == "missing-factor", report
+
+
+def test_what_costs_too_much_to_look_for_is_said_to_be_tried_with_smaller_inputs(monkeypatch):
+    strange = function(lambda x: torch.softmax(x, -1), lambda g, x: g * x**5)
+    tried = bp.compare(strange, inputs=X, transforms=False).diagnosis
+    monkeypatch.setattr(diagnosis, "MOST_WORK", 100)
+    not_tried = bp.compare(strange, inputs=X, transforms=False).diagnosis
+    assert tried.mistake == not_tried.mistake == "not-explained"
+    assert "with smaller inputs more can be tried" in not_tried.sentence
+    assert "smaller" not in tried.sentence
 
 
 def test_numbers_that_are_shown_to_differ_do():

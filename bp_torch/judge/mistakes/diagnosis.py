@@ -4,11 +4,22 @@ A wrong name is worse than none.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 
-from bp_torch.judge.criteria import ALIKE, CLOSE, EXACTLY, MOST_EVIDENCE, STANDS_OUT, TINY
+from bp_torch.judge.criteria import (
+    ALIKE,
+    CLOSE,
+    EXACTLY,
+    FEWEST_TRIED,
+    MOST_EVIDENCE,
+    MOST_EXPLAINED,
+    MOST_WORK,
+    STANDS_OUT,
+    TINY,
+)
 from bp_torch.judge.distance import apart, name_of
 from bp_torch.judge.evidence import Evidence, Quantity
 from bp_torch.judge.hearing import Record
@@ -220,13 +231,14 @@ def _named(evidence: Sequence[Evidence]) -> Diagnosis | None:
     """
     for e in evidence[:MOST_EVIDENCE]:
         if e.role is Role.AS_GIVEN:
+            few = e.sampled(MOST_EXPLAINED)
             return (
                 _vanishes(e)
-                or _best(e, _families(e))
-                or _one_by_one(e)
-                or _best(e, LAST)
+                or _best(few, _families(e))
+                or _one_by_one(few)
+                or _best(few, LAST)
                 or _region(e)
-                or _best(e, (upstream_not_linear,))
+                or _best(few, (upstream_not_linear,))
                 or _stale_elsewhere(evidence)
             )
         if found := _best(e, (stale,)) or _region(e):
@@ -263,6 +275,16 @@ def _best(e: Evidence, families: Sequence[Family]) -> Diagnosis | None:
 
 
 def _hypotheses(e: Evidence, families: Sequence[Family]) -> Iterator[Hypothesis]:
+    most = int(MOST_WORK / max(_size(e), 1))
+    return islice(_all_hypotheses(e, families), most)
+
+
+def _size(e: Evidence) -> int:
+    """Of one pass: its inputs and outputs."""
+    return sum(t.numel() for t in (*e.point.inputs.values(), *e.point.upstream))
+
+
+def _all_hypotheses(e: Evidence, families: Sequence[Family]) -> Iterator[Hypothesis]:
     for family in families:
         try:
             yield from family(e)
@@ -351,6 +373,8 @@ def _unexplained(e: Evidence) -> Diagnosis:
         f"the gradient of {name} is wrong in {share:.0%} of its elements, as {yours} for {truth} "
         f"at index {worst[0] if len(worst) == 1 else worst}; no known mistake explains it"
     )
+    if MOST_WORK / max(_size(e), 1) < FEWEST_TRIED and not e.case.pointwise:
+        text += " (with smaller inputs more can be tried)"
     ratio = (mine / exact)[judgement.bad]
     ratio = ratio[ratio.isfinite()]
     if ratio.numel() > 1 and ratio.max() - ratio.min() > ALIKE * ratio.abs().max():
