@@ -30,8 +30,9 @@ class Rounding(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.underflow = underflow
         limits, float64 = torch.finfo(dtype), torch.finfo(torch.float64)
-        # In float64 itself, half of either would be rounded away.
-        self.relative = max(limits.eps / 2, float64.eps)
+        # In float64 itself, half of either would be rounded away, and a whole one by half of the
+        # draws: of a thousand elements one would be moved in none of ten.
+        self.relative = max(limits.eps / 2, 2 * float64.eps)
         smallest = max(limits.tiny * limits.eps / 2, float64.tiny * float64.eps)
         self.absolute = smallest if underflow else 0.0
         self.draw = draw
