@@ -40,6 +40,7 @@ SYMBOLS = {
     "’": "'",
     "…": "...",
     "⁄": "/",
+    "µ": "u",
 }
 """What stands for a symbol of ours in ASCII. Greek letters, powers and indices follow by rule."""
 

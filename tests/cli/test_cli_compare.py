@@ -8,7 +8,7 @@ import torch
 from bp_torch import judge
 from bp_torch.cli import compare, targets
 
-QUICK = ("--no-compile", "--dtype", "float32")
+QUICK = ("--no-compile", "--no-cost", "--dtype", "float32")
 
 
 def test_compare_says_right_with_status_0(run):
@@ -80,6 +80,7 @@ def test_compare_hands_on_what_it_is_told(run, compared, tmp_path):
         *("compare", "torch:sigmoid", "--reference", "torch:tanh", "--shape", "1000,2x3,scalar"),
         *("--dtype", "float64,bfloat16", "--device", "cpu", "--seed", "5", "--no-compile"),
         *("--json", "report.json", "--domain", ":,0:1,-1:", "--order", "2", "--timeout", "7"),
+        "--no-cost",
     )
     assert (status, err) == (0, "")
     inputs = compared.pop("inputs")
@@ -92,6 +93,7 @@ def test_compare_hands_on_what_it_is_told(run, compared, tmp_path):
         "seed": 5,
         "domain": [None, (0.0, 1.0), (-1.0, math.inf)],
         "order": 2,
+        "cost": False,
         "isolate": True,
         "timeout": 7.0,
     }
@@ -209,6 +211,13 @@ def test_functions_classes_and_what_has_been_made_of_them_can_be_compared(run, m
     status, out, err = run("compare", target, "--shape", "5x3", *QUICK)
     assert (status, err) == (0, "")
     assert out.startswith("right: ")
+
+
+def test_what_it_costs_is_shown_beside_autograd_unless_it_is_not_wanted(run):
+    command = ("compare", "torch:sigmoid", "--reference", "torch:sigmoid", *QUICK)
+    assert "what it costs" not in run(*command)[1]
+    _, out, _ = run(*(word for word in command if word != "--no-cost"))
+    assert "saved besides the inputs                     768 B     768 B" in out
 
 
 def test_a_single_tensor_is_one_input(run, mine):
