@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
+import torch
 from torch import Tensor
 
 from bp_torch.judge import criteria
@@ -18,6 +19,7 @@ from bp_torch.judge.passes import Pass, Point, Refused, Tensors, note
 from bp_torch.judge.rows import Check, Property, Refusal, Row, words
 from bp_torch.judge.trials import Draw, Role, Trial, sample, trials
 from bp_torch.judge.truth import Estimate, Truth, differences, kinks, reference, rounding
+from bp_torch.judge.truth.working import working_dtype
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Hearing:
         """Whose gradient in float64 is the truth; None: differences of values are."""
         self.autograd_off = 0.0
         """The share of itself by which the truth's gradient was seen to be off."""
+        self.working: torch.dtype | None = None
         self.random = False
         """Whether the gradient varies from run to run: then its mean is judged."""
 
@@ -214,7 +217,7 @@ class Hearing:
         return truth if unsure is None else truth.unsure_by(unsure)
 
     def _known(self, role: Role, point: Point, yours: Pass, draws: int) -> Truth:
-        dtype, draw = self.case.dtype, self.draw
+        dtype, draw = self._working_dtype(point), self.draw
         if self.trusted is not None:
             truth = reference.find_truth(point.exact(), dtype, draw, draws=draws)
             return truth.where_defined() if self.case.pointwise else truth
@@ -229,6 +232,17 @@ class Hearing:
         )
         return differences.where_values_are_finite(truth, yours, pointwise=pointwise)
 
+    def _working_dtype(self, point: Point) -> torch.dtype:
+        """The coarser of those that the function and the reference work in; what is coarser than
+        the inputs' is nobody's right."""
+        if self.working is None:
+            given = self.case.dtype
+            functions = filter(None, (self.case.fn, self.case.reference))
+            met = [working_dtype(point.of(f), given) for f in functions]
+            coarsest = max(met, key=lambda dtype: torch.finfo(dtype).eps)
+            self.working = min(coarsest, given, key=lambda dtype: torch.finfo(dtype).eps)
+        return self.working
+
     def _truth_before_conviction(
         self, role: Role, point: Point, yours: Pass, unsure: Tensors | None
     ) -> Truth:
@@ -242,7 +256,8 @@ class Hearing:
             try:
                 # What you let underflow at the very inputs that are given is yours.
                 doubt = function is not self.case.fn or role.optional
-                off = rounding.spread(exact.run, self.case.dtype, self.draw, underflow=doubt)
+                dtype = self._working_dtype(point)
+                off = rounding.spread(exact.run, dtype, self.draw, underflow=doubt)
                 truth = truth.widened(off)
                 if not self.case.pointwise:  # there the slopes to both sides have told
                     truth = truth.widened(kinks.jumps(exact, self.draw))
