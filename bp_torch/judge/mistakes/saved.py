@@ -12,7 +12,7 @@ from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, fitted
 from bp_torch.judge.passes import Tensors
 
-NEWTON = 4
+NEWTON = 8
 """Steps to a learning rate."""
 
 

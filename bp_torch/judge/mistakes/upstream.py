@@ -9,7 +9,7 @@ import torch
 
 from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED
 from bp_torch.judge.evidence import Evidence
-from bp_torch.judge.mistakes.hypothesis import Hypothesis, fitted
+from bp_torch.judge.mistakes.hypothesis import Hypothesis, Mistake, fitted
 from bp_torch.judge.passes import Refused, Tensors
 
 
@@ -83,8 +83,13 @@ def upstream_not_linear(e: Evidence) -> Iterator[Hypothesis]:
     c = fitted(mine, twice)
     if c is None or abs(c - 2) <= ALIKE:
         return
+    word: Mistake = "not-explained"  # but worth saying
+    text = (
+        f"twice the upstream gradient gives {c:.4g} times {e.the_gradient}: it is not linear in it"
+    )
     if abs(c - 4) <= ALIKE:
-        text = f"{e.the_gradient} has the upstream gradient squared"
-    else:
-        text = f"twice the upstream gradient gives {c:.4g} times {e.the_gradient}: it is not linear"
-    yield Hypothesis("upstream-ignored" if abs(c - 1) <= ALIKE else "missing-factor", text, mine)
+        word, text = "missing-factor", f"{e.the_gradient} has the upstream gradient squared"
+    elif abs(c - 1) <= ALIKE:
+        word = "upstream-ignored"
+        text = f"{e.the_gradient} stays as it is where the upstream gradient is doubled"
+    yield Hypothesis(word, text, mine)
