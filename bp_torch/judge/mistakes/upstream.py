@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from bp_torch.judge.criteria import ALIKE, FEWEST_FITTED
+from bp_torch.judge.criteria import ALIKE, EXACTLY, FEWEST_FITTED
 from bp_torch.judge.evidence import Evidence
 from bp_torch.judge.mistakes.hypothesis import Hypothesis, Mistake, fitted
 from bp_torch.judge.passes import Refused, Tensors
@@ -87,9 +87,9 @@ def upstream_not_linear(e: Evidence) -> Iterator[Hypothesis]:
     text = (
         f"twice the upstream gradient gives {c:.4g} times {e.the_gradient}: it is not linear in it"
     )
-    if abs(c - 4) <= ALIKE:
+    if abs(c - 4) <= EXACTLY:  # to double a number costs no rounding
         word, text = "missing-factor", f"{e.the_gradient} has the upstream gradient squared"
-    elif abs(c - 1) <= ALIKE:
+    elif abs(c - 1) <= EXACTLY:
         word = "upstream-ignored"
         text = f"{e.the_gradient} stays as it is where the upstream gradient is doubled"
     yield Hypothesis(word, text, mine)
