@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
     *("derivative", "dtypes", "checks", "quirks", "precise", "forms"),
-    *("costs", "neuron", "chain_rule"),
+    *("costs", "neuron", "chain_rule", "mistakes"),
     *("judge.criteria", "judge.distance", "judge.progress", "judge.undisturbed"),
     *(
         "judge.widening",
@@ -36,6 +36,7 @@ ORDER = [
     *("fused.compiled", "fused.cpu_job", "fused.cpu_kernels", "fused.inputs", "fused.cpu"),
     *("fused.cuda_kernels", "fused.cuda", "fused.backends", "fused.step", "fused.autograd"),
     *("fused.epoch", "fused", "witnesses"),
+    *("explanation.document", "pictures"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.config", "training.score", "training.difference"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),

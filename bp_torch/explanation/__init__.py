@@ -1,0 +1,1 @@
+"""One step of backpropagation explained with the reader's own numbers."""

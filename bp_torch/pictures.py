@@ -1,0 +1,1 @@
+"""Figures of a step and of a descent, for files and for TensorBoard."""
