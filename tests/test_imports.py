@@ -36,7 +36,7 @@ ORDER = [
     *("fused.compiled", "fused.cpu_job", "fused.cpu_kernels", "fused.inputs", "fused.cpu"),
     *("fused.cuda_kernels", "fused.cuda", "fused.backends", "fused.step", "fused.autograd"),
     *("fused.epoch", "fused", "witnesses"),
-    *("explanation.document", "pictures"),
+    *("explanation.document", "explanation", "pictures"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.config", "training.score", "training.difference"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
