@@ -6,12 +6,13 @@ central differences and, as the truth, with 50 digits of mpmath; and `compare` t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812, as everybody calls it
 from torch import Tensor
 
+from bp_torch import fifty_digits
 from bp_torch.chain_rule import backprop
 from bp_torch.costs import COSTS, quadratic_cost
 from bp_torch.forms import FORMS, Derivative, sigmoid
@@ -19,7 +20,6 @@ from bp_torch.judge import Report, compare
 from bp_torch.neuron import Model, Network, Neuron
 
 WITNESSES = ("chain rule", "Function", "autograd", "differences")
-DIGITS = 50
 
 Gradients = list[Tensor]
 
@@ -55,7 +55,7 @@ def _sigmoid(form: Derivative, generator: torch.Generator, compile: bool) -> Tes
     z = torch.randn(40, generator=generator, dtype=torch.float64) * 4 - 4
 
     def sigma(values: list[Any]) -> Any:
-        return sum(_sigma(value) for value in values)
+        return sum(map(fifty_digits.sigma, values))
 
     def by_function(t: Tensor) -> Tensor:
         return sigmoid(t, form)
@@ -63,7 +63,7 @@ def _sigmoid(form: Derivative, generator: torch.Generator, compile: bool) -> Tes
     by_hand = FORMS[form]
     return _testimony(
         f"sigmoid, {form}",
-        truth=_fifty_digits(sigma, [z]),
+        truth=fifty_digits.gradients(sigma, [z]),
         chain=[by_hand.prime(z, by_hand.sigmoid(z))],
         by_function=lambda t: by_function(t).sum(),
         by_autograd=lambda t: torch.sigmoid(t).sum(),
@@ -90,7 +90,9 @@ def _model(name: str, module: Model, generator: torch.Generator, compile: bool) 
 
     return _testimony(
         name,
-        truth=_fifty_digits(_model_cost(x, y, list(parameters.values())), [*parameters.values()]),
+        truth=fifty_digits.gradients(
+            fifty_digits.model_cost(x, y, list(parameters.values())), list(parameters.values())
+        ),
         chain=list(backprop(module, x, y).gradients.values()),
         by_function=cost(own),
         by_autograd=cost(torchs),
@@ -108,43 +110,29 @@ def _plain_forward(x: Tensor, *parameters: Tensor) -> Tensor:
     return x
 
 
-class Peer(NamedTuple):
-    """A cost as torch has it, and that of one sample in mpmath's numbers."""
-
-    in_torch: Callable[[Tensor, Tensor], Tensor]
-    of_a_sample: Callable[[Any, float], Any]
-
-
-def _log(value: Any) -> Any:
-    import mpmath
-
-    return mpmath.log(value)
-
-
-PEERS = {
-    "quadratic": Peer(lambda a, t: F.mse_loss(a, t) / 2, lambda a, t: (a - t) ** 2 / 2),
-    "cross-entropy": Peer(
-        F.binary_cross_entropy, lambda a, t: -(t * _log(a) + (1 - t) * _log(1 - a))
-    ),
+PEERS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "quadratic": lambda a, t: F.mse_loss(a, t) / 2,
+    "cross-entropy": F.binary_cross_entropy,
 }
+"""Each cost as torch has it."""
 
 
 def _cost(name: str, generator: torch.Generator, compile: bool) -> Testimony:
     y_hat = torch.rand(12, generator=generator, dtype=torch.float64) * 0.9 + 0.05
     y = torch.rand(12, generator=generator, dtype=torch.float64)
     cost, prime = COSTS[name]
-    peer = PEERS[name]
+    peer, of_one = PEERS[name], fifty_digits.COSTS_OF_ONE[name]
 
     def truth(values: list[Any]) -> Any:
-        terms = [peer.of_a_sample(a, t) for a, t in zip(values, y.tolist(), strict=True)]
+        terms = [of_one(a, t) for a, t in zip(values, y.tolist(), strict=True)]
         return sum(terms) / len(terms)
 
     return _testimony(
         f"{name} cost",
-        truth=_fifty_digits(truth, [y_hat]),
+        truth=fifty_digits.gradients(truth, [y_hat]),
         chain=[prime(y_hat, y)],
         by_function=lambda a: cost(a, y),
-        by_autograd=lambda a: peer.in_torch(a, y),
+        by_autograd=lambda a: peer(a, y),
         tensors=[y_hat],
         report=compare(
             reference=lambda a: cost(a, y.to(a.dtype)),
@@ -205,48 +193,3 @@ def _error(gradients: Gradients, truth: Gradients) -> float:
         ((g - t).abs().max() / t.abs().max() / eps).item()
         for g, t in zip(gradients, truth, strict=True)
     )
-
-
-def _sigma(z: Any) -> Any:
-    import mpmath
-
-    return 1 / (1 + mpmath.exp(-z))
-
-
-def _model_cost(x: Tensor, y: Tensor, shapes: Gradients) -> Callable[[list[Any]], Any]:
-    """The quadratic cost of a neuron or network as a function of all its numbers, in mpmath."""
-
-    def cost(numbers: list[Any]) -> Any:
-        left = iter(numbers)
-        parameters = [[next(left) for _ in range(t.numel())] for t in shapes]
-        total = 0
-        for features, target in zip(x.tolist(), y.reshape(len(x), -1).tolist(), strict=True):
-            a = features
-            for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-                rows = [weight[k * len(a) : (k + 1) * len(a)] for k in range(len(bias))]
-                a = [
-                    _sigma(sum(w * v for w, v in zip(row, a, strict=True)) + b)
-                    for row, b in zip(rows, bias, strict=True)
-                ]
-            total += sum((out - t) ** 2 for out, t in zip(a, target, strict=True))
-        return total / (2 * len(x))
-
-    return cost
-
-
-def _fifty_digits(cost: Callable[[list[Any]], Any], tensors: Gradients) -> Gradients:
-    """The gradient of a function of many numbers, differentiated by mpmath and rounded once."""
-    import mpmath
-
-    with mpmath.workdps(DIGITS):
-        numbers = [mpmath.mpf(v) for t in tensors for v in t.reshape(-1).tolist()]
-
-        def along(place: int) -> float:
-            def moved(value: Any) -> Any:
-                return cost([value if p == place else v for p, v in enumerate(numbers)])
-
-            return float(mpmath.diff(moved, numbers[place]))
-
-        flat = torch.tensor([along(p) for p in range(len(numbers))], dtype=torch.float64)
-    pieces = torch.split(flat, [t.numel() for t in tensors])
-    return [piece.reshape(t.shape) for piece, t in zip(pieces, tensors, strict=True)]

@@ -35,7 +35,7 @@ ORDER = [
     *("fused.simd.elementary", "fused.simd", "fused.cpu_formulas", "fused.cpu_blocks"),
     *("fused.compiled", "fused.cpu_job", "fused.cpu_kernels", "fused.inputs", "fused.cpu"),
     *("fused.cuda_kernels", "fused.cuda", "fused.backends", "fused.step", "fused.autograd"),
-    *("fused.epoch", "fused", "witnesses"),
+    *("fused.epoch", "fused", "fifty_digits", "witnesses"),
     *("explanation.document", "explanation", "pictures"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.config", "training.score", "training.difference"),
