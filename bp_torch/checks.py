@@ -92,6 +92,17 @@ def require_whole(what: str, value: Any, least: int, meaning: str = "") -> int:
     return number
 
 
+def require_positive(what: str, value: Any, meaning: str) -> float:
+    """The number; raises ValueError for what is none, or not positive and finite."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if isinstance(value, bool | str) or not 0 < number < float("inf"):
+        raise ValueError(f"{what} must be a positive number ({meaning}), got {value!r}")
+    return number
+
+
 def require_seed(seed: Any) -> int:
     """The seed; raises ValueError for one that torch's generators do not take."""
     number = require_whole("seed", seed, 0, "where random numbers begin")

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "bp_torch"
 
 # Each imports only from those before it; a name stands for a module or a whole package.
 ORDER = [
-    *("derivative", "dtypes", "checks", "quirks", "precise", "forms"),
+    *("derivative", "dtypes", "symbols", "checks", "quirks", "precise", "forms"),
     *("costs", "neuron", "chain_rule", "mistakes"),
     *("judge.criteria", "judge.distance", "judge.progress", "judge.undisturbed"),
     *(
@@ -36,13 +36,15 @@ ORDER = [
     *("fused.compiled", "fused.cpu_job", "fused.cpu_kernels", "fused.inputs", "fused.cpu"),
     *("fused.cuda_kernels", "fused.cuda", "fused.backends", "fused.step", "fused.autograd"),
     *("fused.epoch", "fused", "fifty_digits", "witnesses"),
-    *("explanation.document", "explanation", "pictures"),
+    *("explanation.document", "explanation.notation", "explanation.step", "explanation.story"),
+    *("explanation.text", "explanation.markdown", "explanation.examples", "explanation.why"),
+    *("pictures", "explanation.explanation", "explanation"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.config", "training.score", "training.difference"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
     *("training.monitor", "training.observer", "training.result", "training.loop", "__init__"),
     *("cli.status", "cli.output", "cli.options", "cli.targets", "cli.terminal"),
-    *("cli.train", "cli.compare", "cli.app", "cli", "__main__"),
+    *("cli.train", "cli.compare", "cli.explain", "cli.app", "cli", "__main__"),
 ]
 HEAVY = {
     *("matplotlib", "numba", "pyarrow", "rich", "safetensors", "scipy", "sklearn"),
@@ -62,7 +64,14 @@ def imported_names(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bp_torch":
             inside = (node.module or "").removeprefix("bp_torch").removeprefix(".")
-            if inside in ("", "training", "fused", "judge", "cli"):  # from bp_torch import formulas
+            if inside in (
+                "",
+                "training",
+                "fused",
+                "judge",
+                "explanation",
+                "cli",
+            ):  # from bp_torch import formulas
                 yield from (f"{inside}.{alias.name}".lstrip(".") for alias in node.names)
             else:
                 yield inside

@@ -8,7 +8,7 @@ import torch
 import typer
 
 import bp_torch
-from bp_torch.cli import compare, train
+from bp_torch.cli import compare, explain, train
 from bp_torch.cli.output import any_terminal, one_line
 from bp_torch.cli.status import BAD_INPUT, DIVERGED
 from bp_torch.training.descent import DivergedError
@@ -21,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("train", epilog=f"Example: {train.EXAMPLE}")(train.train)
+app.command("explain", epilog=f"Example: {explain.EXAMPLE}")(explain.explain)
 app.command("compare", epilog=f"Example: {compare.EXAMPLE}")(compare.compare)
 
 
@@ -63,8 +64,9 @@ def _status() -> int:
         print(end="", flush=True)  # here, where a full disk is one line like any other mistake
         return status or 0
     except typer.TyperException as error:
-        if getattr(error, "option_name", None) == "--dataset":  # --dataset without a value
-            train.list_datasets()
+        lists = {"--dataset": train.list_datasets, "--why": explain.list_questions}
+        if (option := getattr(error, "option_name", None)) in lists:  # without a value
+            lists[option]()
             return 0
         message, status = error.format_message(), error.exit_code
     except (ValueError, OSError) as error:

@@ -1,72 +1,13 @@
 """Whatever is at the other end: a terminal without Greek letters, or a reader that leaves early."""
 
-import codecs
 import io
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
-SYMBOLS = {
-    "∂": "d",
-    "Σ": "sum",
-    "ŷ": "y_hat",
-    "′": "'",
-    "″": "''",
-    "−": "-",
-    "–": "-",
-    "—": "-",
-    "×": "x",
-    "·": "*",
-    "⊙": "*",
-    "±": "+-",
-    "≤": "<=",
-    "≥": ">=",
-    "≠": "!=",
-    "≈": "~",
-    "←": "<-",
-    "→": "->",
-    "↦": "->",
-    "∞": "inf",
-    "‖": "||",
-    "√": "sqrt",
-    "∈": "in",
-    "½": "1/2",
-    "¼": "1/4",
-    "“": '"',
-    "”": '"',
-    "’": "'",
-    "…": "...",
-    "⁄": "/",
-    "µ": "u",
-}
-"""What stands for a symbol of ours in ASCII. Greek letters, powers and indices follow by rule."""
-
-ERRORS = "bp_torch.in_ascii"
-
-
-def in_ascii(error: UnicodeError) -> tuple[str, int]:
-    """What an encoding lacks, in ASCII: a handler for the errors of `str.encode`."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(map(_character_in_ascii, lacking)), error.end
-
-
-def _character_in_ascii(character: str) -> str:
-    """ "sigma" for "σ", "^2" for "²", "_i" for "ᵢ", "u" for "ü", "?" for what has no such form."""
-    if character in SYMBOLS:
-        return SYMBOLS[character]
-    name = unicodedata.name(character, "")
-    if name.startswith("GREEK SMALL LETTER "):
-        return name.split()[-1].lower()
-    if name.startswith("GREEK CAPITAL LETTER "):
-        return name.split()[-1].capitalize()
-    place = {"<super>": "^", "<sub>": "_"}.get(unicodedata.decomposition(character).split(" ")[0])
-    plain = "".join(SYMBOLS.get(c, c) for c in unicodedata.normalize("NFKD", character))
-    return (place or "") + plain.encode("ascii", "ignore").decode() or "?"
+from bp_torch.symbols import ERRORS
 
 
 def one_line(text: str) -> str:
@@ -129,7 +70,6 @@ class _Stream(io.TextIOBase):
 @contextmanager
 def any_terminal() -> Iterator[None]:
     """Standard output and error as streams that take every text, and every end of their reader."""
-    codecs.register_error(ERRORS, in_ascii)
     before = sys.stdout, sys.stderr
     streams = [_tolerant(stream) for stream in before]
     sys.stdout, sys.stderr = streams

@@ -1,10 +1,11 @@
 """An explanation as plain text, for a terminal of 80 columns: also for one without colours."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bp_torch.explanation.document import Chart, Formula, Part, Section, Sentences, Table
 from bp_torch.explanation.notation import number
+from bp_torch.symbols import written_in
 
 WIDTH = 80
 INDENT = "    "
@@ -13,37 +14,74 @@ MARKS = "*o+x#@"
 """One for each curve, in ASCII: charts are drawn where there are no other signs."""
 
 
-def as_text(sections: Sequence[Section]) -> str:
-    """The sections, one below the other; no line is longer than 80 characters."""
+def as_text(sections: Sequence[Section], encoding: str = "utf-8") -> str:
+    """The sections, one below the other; no line is longer than 80 characters.
+
+    Args:
+        encoding: of the terminal. Where it lacks a symbol, ASCII stands in its place before lines
+            are broken and columns made: "δ" is "delta" there.
+    """
     blocks = []
     for place, section in enumerate(sections, 1):
         heading = f"{place}. {section.heading}" if len(sections) > 1 else section.heading
-        lines = [heading, "─" * len(heading)]
+        heading = written_in(encoding, heading)
+        lines = [heading, "-" * len(heading)]
         for part in section.parts:
-            lines += [*_lines(part), ""]
+            lines += [*_lines(_written_in(encoding, part)), ""]
         blocks.append("\n".join(lines).rstrip())
     return "\n\n".join(blocks)
+
+
+def _written_in(encoding: str, part: Part) -> Part:
+    def written(texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(written_in(encoding, text) for text in texts)
+
+    if isinstance(part, Sentences):
+        return Sentences(*written([part.text]))
+    if isinstance(part, Formula):
+        return Formula(written(part.lines))
+    if isinstance(part, Table):
+        return Table(written(part.columns), tuple(map(written, part.rows)))
+    title, across, *names = written([part.title, part.across, *part.curves])
+    return Chart(title, across, dict(zip(names, part.curves.values(), strict=True)))
 
 
 def _lines(part: Part) -> list[str]:
     if isinstance(part, Sentences):
         return textwrap.wrap(part.text, WIDTH, break_long_words=False, break_on_hyphens=False)
     if isinstance(part, Formula):
-        return [INDENT + line for line in part.lines]
+        return [line for each in part.lines for line in _formula(each)]
     if isinstance(part, Table):
         return list(_table(part))
     return [INDENT + line for line in chart_lines(part)]
 
 
+def _formula(line: str) -> list[str]:
+    """As it stands, or broken at a space where it is too long, below what its = says."""
+    if len(INDENT + line) <= WIDTH:
+        return [INDENT + line]
+    below = INDENT + " " * (line.find("= ") + 2)
+    return textwrap.wrap(
+        line,
+        WIDTH,
+        initial_indent=INDENT,
+        subsequent_indent=below,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
 def _table(table: Table) -> Iterator[str]:
     rows = [table.columns, *table.rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-    spare = WIDTH - sum(widths) - 2 * (len(widths) - 1)
+    between = 2 if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else 1
+    spare = WIDTH - sum(widths) - between * (len(widths) - 1)
     indent = " " * max(0, min(len(INDENT), spare))
     for row in rows:
         first = row[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield (indent + "  ".join([first, *rest])).rstrip()
+        yield (indent + (" " * between).join([first, *rest])).rstrip()
 
 
 def chart_lines(chart: Chart) -> Iterator[str]:
@@ -62,8 +100,8 @@ def chart_lines(chart: Chart) -> Iterator[str]:
     margin = max(map(len, labels.values()))
     yield chart.title
     for place, cells in enumerate(grid):
-        yield (labels.get(place, "").rjust(margin) + " │" + "".join(cells)).rstrip()
-    yield " " * margin + " └" + "─" * CHART_WIDTH
+        yield (labels.get(place, "").rjust(margin) + " |" + "".join(cells)).rstrip()
+    yield " " * margin + " +" + "-" * CHART_WIDTH
     ends = _rounded(left), _rounded(right)
     between = chart.across.center(CHART_WIDTH - len(ends[0]) - len(ends[1]))
     yield " " * (margin + 2) + ends[0] + between + ends[1]

@@ -87,6 +87,22 @@ def load(path: str | os.PathLike[str]) -> Model:
     return module
 
 
+def about(path: str | os.PathLike[str]) -> About:
+    """What the model at that path was trained on and how; raises as `load` does."""
+    load(path)
+    metadata, _ = _read(Path(path))
+    try:
+        return About(
+            feature_names=tuple(json.loads(metadata["feature_names"])),
+            class_names=tuple(json.loads(metadata["class_names"])),
+            training=json.loads(metadata["training"]),
+        )
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)} is damaged: it does not say what it learnt from: {error}"
+        ) from None
+
+
 def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from bp_torch.chain_rule import backprop
 from bp_torch.costs import COSTS
-from bp_torch.explanation.document import Part, Section
+from bp_torch.explanation.document import Part
 from bp_torch.explanation.step import Step, descend, take_step
-from bp_torch.explanation.text import as_text
 from bp_torch.mistakes import Gradients, gradients_with
 from bp_torch.neuron import Model, Network
 
@@ -24,20 +23,11 @@ H = 1e-5
 
 @dataclass(frozen=True)
 class Answer:
-    """A question answered in words, and by an experiment on the reader's numbers."""
+    """What an experiment on the reader's numbers shows, in words."""
 
-    question: str
     parts: tuple[Part, ...]
     numbers: dict[str, float]
     """What the experiment measured, by name: whatever the words say rests on these."""
-
-    @property
-    def section(self) -> Section:
-        """The answer below its question."""
-        return Section(self.question, self.parts)
-
-    def __str__(self) -> str:
-        return as_text((self.section,))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,6 @@ def sigma_prime(step: Step) -> Answer:
             f"another cost, the cross-entropy, in which σ′ cancels.{hidden} {after}"
         )
     return Answer(
-        "Why ŷ(1 − ŷ), and not the error alone?",
         (
             Sentences(
                 "The error says how the cost answers to the output. But a weight does not move the "
@@ -86,7 +85,6 @@ def z_or_output(step: Step) -> Answer:
         ("σ(ŷ)(1 − σ(ŷ)), ŷ put in for z", number(at_output)),
     )
     return Answer(
-        "Is it σ′(z) or σ′(ŷ)?",
         (
             Sentences(
                 "σ′(z): the slope of σ at the place where the neuron is, and that place is z. That "
@@ -110,7 +108,6 @@ def reuse_output(step: Step) -> Answer:
     )
     costs, wrong_costs = descent(step), descent(step, mistake="sigma-twice")
     return Answer(
-        "Do I apply σ once more, or reuse the output?",
         (
             Sentences(
                 "Reuse it. A function like `def sigmoid_prime(a): return a * (1 - a)` wants the "
@@ -162,7 +159,6 @@ def by_what(step: Step) -> Answer:
     )
     summed = "" if step.samples == 1 else f" (The last row is summed over {step.samples} samples.)"
     return Answer(
-        "The derivative of what, by what?",
         (
             Sentences(
                 "A derivative is a question about two things: if this one moves a little, how much "
@@ -207,7 +203,6 @@ def where_x_went(step: Step) -> Answer:
     numbers["bias"] = by_bias
     first = "" if step.samples == 1 else ", of the first sample"
     return Answer(
-        "Where did x go?",
         (
             Sentences(
                 "It is the last factor: z = w·x + b, so when w moves by 1, z moves by x. ŷ(1 − ŷ) "
@@ -229,7 +224,6 @@ def sign(step: Step) -> Answer:
         (f"after {STEPS} steps", number(down[-1]), number(up[-1])),
     )
     return Answer(
-        "ŷ − y or y − ŷ, minus or plus?",
         (
             Sentences(
                 "The gradient points uphill, so the step is w ← w − ν·∂C/∂w with ∂C/∂ŷ = ŷ − y. "
@@ -264,7 +258,6 @@ def one_half(step: Step) -> Answer:
     ]
     what = "Σ(ŷ − y)²" if step.cost == "quadratic" else "2Σ −[y ln ŷ + (1 − y) ln(1 − ŷ)]"
     return Answer(
-        "½, 1/N or 2: which factor is right?",
         (
             Sentences(
                 "The one that belongs to your cost. A factor before the cost is a factor before "
@@ -291,7 +284,6 @@ def bias(step: Step) -> Answer:
     costs = descent(step)
     held = descent(step, change=lambda name, g: g if name.endswith("weight") else 0 * g)
     return Answer(
-        "Is the bias updated as well?",
         (
             Sentences(
                 "Yes, in the same way. A bias is a weight whose input is always 1, so the last "

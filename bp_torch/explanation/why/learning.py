@@ -44,7 +44,6 @@ def slow(step: Step) -> Answer:
     half = [next((i for i, a in enumerate(outputs) if a < 0.5), None) for outputs in ends]
     numbers |= {"quadratic steps": _or_nan(half[0]), "cross-entropy steps": _or_nan(half[1])}
     return Answer(
-        "Why does a neuron that is badly wrong learn slowly?",
         (
             Sentences(
                 "Because σ is flat there. The further z lies on the wrong side, the larger the "
@@ -98,7 +97,6 @@ def cross_entropy(step: Step) -> Answer:
         rows.append((z, prime, quadratic * prime, cross, cross * prime, float(y_hat - y)))
     numbers = {"δ": rows[-1][4], "error": rows[-1][5], "quadratic δ": rows[-1][2]}
     return Answer(
-        "Why does σ′ cancel with the cross-entropy?",
         (
             Sentences(
                 "Its derivative by the output is steep exactly where σ is flat: it has "
@@ -139,7 +137,6 @@ def vanishing(step: Step) -> Answer:
     points = tuple((float(i + 1), math.log10(d)) for i, d in enumerate(deltas) if d > 0)
     chart = (Chart("log₁₀ of δ in each layer", "layer", {"δ": points}),) if points else ()
     return Answer(
-        "Why do gradients vanish in a deep network?",
         (
             Sentences(
                 "Each layer on the way back multiplies δ with σ′, which is at most ¼, and with "
@@ -164,7 +161,6 @@ def descent(step: Step) -> Answer:
     costs, w = experiments.descent(step), looked_at(step)
     autograd = float(step.autograd[w.parameter].reshape(-1)[w.place])
     return Answer(
-        "Is backpropagation the same as gradient descent?",
         (
             Sentences(
                 "No. Backpropagation is how the gradient is computed: the chain rule, from the "
@@ -218,7 +214,6 @@ def differences(step: Step) -> Answer:
     best = min(range(1, 14), key=lambda e: numbers[f"central {e}"])
     numbers["best"] = float(best)
     return Answer(
-        "Why is a smaller h not better?",
         (
             Sentences(
                 "A difference quotient has two errors. One is the curve's: it shrinks with h, or "

@@ -52,7 +52,6 @@ def paths(step: Step) -> Answer:
     rows += [("their sum", "", number(total)), (f"{unit_name} moved", "", number(measured))]
     first = "" if step.samples == 1 else " for the first sample"
     return Answer(
-        "Why is there a sum over paths?",
         (
             Sentences(
                 ("" if own else OURS)
@@ -116,7 +115,6 @@ def updated_weights(step: Step) -> Answer:
         ),
     ]
     return Answer(
-        "Are the output weights updated before the hidden δ, or after?",
         tuple(parts),
         {"measured": measured, "right": right, "updated": wrong},
     )
