@@ -27,7 +27,9 @@ def as_text(sections: Sequence[Section], encoding: str = "utf-8") -> str:
         heading = written_in(encoding, heading)
         lines = [heading, "-" * len(heading)]
         for part in section.parts:
-            lines += [*_lines(_written_in(encoding, part)), ""]
+            drawn = _lines(_written_in(encoding, part))
+            lines += [written_in(encoding, line) for line in drawn]  # a chart's own labels
+            lines.append("")
         blocks.append("\n".join(lines).rstrip())
     return "\n\n".join(blocks)
 
@@ -73,15 +75,25 @@ def _formula(line: str) -> list[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    rows = [table.columns, *table.rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
-    between = 2 if sum(widths) + 2 * (len(widths) - 1) <= WIDTH else 1
-    spare = WIDTH - sum(widths) - between * (len(widths) - 1)
-    indent = " " * max(0, min(len(INDENT), spare))
+    """Columns as wide as what stands in them; where that is too wide, headings take two lines."""
+    for heading in ([table.columns], list(_two_lines(table.columns))):
+        rows = [*heading, *table.rows]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
+        if (spare := WIDTH - sum(widths) - len(widths) + 1) >= 0:
+            break
+    between = "  " if spare >= len(widths) - 1 else " "
+    indent = " " * max(0, min(len(INDENT), spare - (len(between) - 1) * (len(widths) - 1)))
     for row in rows:
         first = row[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        yield (indent + (" " * between).join([first, *rest])).rstrip()
+        yield (indent + between.join([first, *rest])).rstrip()
+
+
+def _two_lines(headings: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The headings, broken at their last space."""
+    parts = [heading.rpartition(" ") for heading in headings]
+    yield tuple(first for first, _, _ in parts)
+    yield tuple(second for _, _, second in parts)
 
 
 def chart_lines(chart: Chart) -> Iterator[str]:

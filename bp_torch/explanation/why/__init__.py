@@ -8,7 +8,7 @@ from bp_torch import checks
 from bp_torch.explanation.document import Section
 from bp_torch.explanation.step import Step
 from bp_torch.explanation.why import factors, learning, networks
-from bp_torch.explanation.why.answer import Answer
+from bp_torch.explanation.why.experiment import Answer
 
 Topic = Literal[
     "sigma-prime",

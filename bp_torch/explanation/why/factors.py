@@ -7,7 +7,7 @@ from bp_torch.derivative import sigmoid, sigmoid_prime
 from bp_torch.explanation.document import Formula, Sentences, Table
 from bp_torch.explanation.notation import number
 from bp_torch.explanation.step import Step
-from bp_torch.explanation.why.answer import (
+from bp_torch.explanation.why.experiment import (
     STEPS,
     Answer,
     H,

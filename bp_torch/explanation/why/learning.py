@@ -9,8 +9,8 @@ from bp_torch.derivative import sigmoid, sigmoid_prime
 from bp_torch.explanation.document import Chart, Formula, Sentences, Table
 from bp_torch.explanation.notation import exponent_of, number
 from bp_torch.explanation.step import Step, descend
-from bp_torch.explanation.why import answer as experiments
-from bp_torch.explanation.why.answer import (
+from bp_torch.explanation.why import experiment
+from bp_torch.explanation.why.experiment import (
     STEPS,
     Answer,
     cost_of,
@@ -109,8 +109,8 @@ def cross_entropy(step: Step) -> Answer:
                 )
             ),
             Table(
-                ("z", "σ′(z)", "quadratic δ", "cross-entropy ∂C/∂ŷ", "its δ", "ŷ − y"),
-                tuple(tuple(number(v, 5) for v in row) for row in rows),
+                ("z", "σ′(z)", "½-square δ", "entropy ∂C/∂ŷ", "entropy δ", "ŷ − y"),
+                tuple(tuple(number(v, 4) for v in row) for row in rows),
             ),
             Sentences(
                 f"The target is yours, {number(float(y))}, and the last row is your z. It is no "
@@ -158,7 +158,7 @@ def vanishing(step: Step) -> Answer:
 def descent(step: Step) -> Answer:
     """Backpropagation gives the gradient, descent uses it; what it costs to get it otherwise."""
     parameters = sum(p.numel() for p in step.module.parameters())
-    costs, w = experiments.descent(step), looked_at(step)
+    costs, w = experiment.descent(step), looked_at(step)
     autograd = float(step.autograd[w.parameter].reshape(-1)[w.place])
     return Answer(
         (
@@ -211,6 +211,9 @@ def differences(step: Step) -> Answer:
             numbers[f"{kind} {exponent}"] = error
             if error > 0:
                 curves[kind].append((float(-exponent), math.log10(error)))
+    drawn = {kind: tuple(reversed(points)) for kind, points in curves.items() if points}
+    title = "log₁₀ of the error over log₁₀ of h"
+    chart = (Chart(title, "log₁₀ h", drawn),) if drawn else ()
     best = min(range(1, 14), key=lambda e: numbers[f"central {e}"])
     numbers["best"] = float(best)
     return Answer(
@@ -223,11 +226,7 @@ def differences(step: Step) -> Answer:
                 "meeting point, near 10⁻⁵ to both sides and 10⁻⁸ to one, h makes it worse."
             ),
             Table(("h", "error, one-sided", "error, central"), tuple(rows)),
-            Chart(
-                "log₁₀ of the error over log₁₀ of h",
-                "log₁₀ h",
-                {k: tuple(reversed(v)) for k, v in curves.items() if v},
-            ),
+            *chart,
             Sentences(
                 f"To both sides the best of these is h = 10{_power(-best)}; with 10⁻¹³, which "
                 f"looks so careful, the error is {number(numbers['central 13'])}. The truth, "

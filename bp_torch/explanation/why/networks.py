@@ -6,7 +6,7 @@ from bp_torch.costs import COSTS
 from bp_torch.explanation.document import Formula, Part, Sentences, Table
 from bp_torch.explanation.notation import factor, number
 from bp_torch.explanation.step import Step, descend_with
-from bp_torch.explanation.why.answer import (
+from bp_torch.explanation.why.experiment import (
     Answer,
     H,
     measured_slope,
