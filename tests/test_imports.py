@@ -40,7 +40,7 @@ ORDER = [
     *("explanation.text", "explanation.markdown", "explanation.examples", "explanation.why"),
     *("pictures", "explanation.explanation", "explanation"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
-    *("training.run_folder", "training.config", "training.score", "training.difference"),
+    *("training.run_folder", "training.config", "training.score", "training.comparison"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
     *("training.monitor", "training.observer", "training.result", "training.loop", "__init__"),
     *("cli.status", "cli.output", "cli.options", "cli.targets", "cli.terminal"),

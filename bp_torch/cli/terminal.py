@@ -11,6 +11,7 @@ from rich import progress as bar
 from rich.console import Console
 from rich.table import Table
 
+from bp_torch.mistakes import MISTAKES
 from bp_torch.training.observer import Progress
 from bp_torch.training.result import Result
 
@@ -64,6 +65,8 @@ def print_result(result: Result) -> None:
     config = result.config
     ended = "interrupted" if result.interrupted else "trained"
     form = "" if config.derivative == "textbook" else f" ({config.derivative})"
+    if config.mistake is not None:
+        form += " WITH A MISTAKE"
     print(
         f"{config.dataset}: {result.module}, {config.cost} cost, gradient {config.gradient}{form}"
     )
@@ -83,13 +86,31 @@ def print_result(result: Result) -> None:
 
 
 def _comparison(result: Result) -> str:
-    difference = result.difference
-    if not difference.steps:
-        return "gradient by hand against autograd's: not compared"
-    return (
-        f"gradient by hand against autograd's, largest difference in {difference.steps} steps:\n"
-        f"  {difference.max_ulp:g} ULP, {difference.max_abs:g} absolute"
-    )
+    """Whether the gradient was right, and how far it was from the truth."""
+    seen, mistake = result.comparison, result.config.mistake
+    if not seen.steps:
+        return "gradient     not compared"
+    if seen.right:
+        verdict = f"right in all {seen.steps} steps compared"
+    elif seen.wrong == seen.steps:
+        verdict = f"WRONG in all {seen.steps} steps compared"
+    else:
+        verdict = f"WRONG in {seen.wrong} of {seen.steps} steps compared"
+    lines = [
+        f"gradient     by hand: {verdict}",
+        f"             at most {_units(seen.by_hand)} rounding units from the truth, autograd "
+        f"{_units(seen.autograd)}",
+    ]
+    if mistake is not None:
+        said = "made so on purpose" if not seen.right else f"too small for {result.config.dtype}"
+        lines.append(f"             {said}, --mistake {mistake}:")
+        lines.append(f"             {MISTAKES[mistake].sentence}")
+    return "\n".join(lines)
+
+
+def _units(value: float) -> str:
+    """ "0.27", "12,000,000"."""
+    return f"{value:.2g}" if value < 100 else f"{float(f'{value:.2g}'):,.0f}"
 
 
 def _tensorboard() -> str:

@@ -1,17 +1,21 @@
 """bp-torch train: a neuron, or a network of them, on real data."""
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 
+from bp_torch import checks
 from bp_torch.cli.options import number, one_of, whole
 from bp_torch.cli.status import INTERRUPTED
 from bp_torch.forms import Derivative
+from bp_torch.mistakes import MISTAKES, MistakeName
 from bp_torch.training.config import STEPS_PER_LOOK, Config, CostName, DtypeName
 from bp_torch.training.data import DATASETS, DatasetName
 from bp_torch.training.device import DeviceName
 from bp_torch.training.gradients import GradientChoice
+
+Factor = Literal["sigma-prime", "x", "1/N"]
 
 EXAMPLE = "bp-torch train --dataset digits --layers 30 --epochs 100"
 
@@ -46,6 +50,32 @@ def train(
     learning_rate: Annotated[
         float, typer.Option(parser=number, help="ν in w ← w − ν ∂C/∂w.")
     ] = Config.learning_rate,
+    init_weight: Annotated[
+        float | None,
+        typer.Option(
+            parser=number,
+            help="Where every weight of a neuron starts; with bias 2 and 2 starts saturated.",
+            show_default="random",
+        ),
+    ] = Config.init_weight,
+    init_bias: Annotated[
+        float | None,
+        typer.Option(parser=number, help="Where every bias starts.", show_default="0"),
+    ] = Config.init_bias,
+    without: Annotated[
+        Factor | None,
+        one_of(
+            Factor,
+            "Leave a factor out of the gradient: sigma-prime, x or 1/N.",
+            show_default=False,
+        ),
+    ] = None,
+    mistake: Annotated[
+        MistakeName | None,
+        one_of(
+            MistakeName, f"Make a mistake on purpose: {', '.join(MISTAKES)}.", show_default=False
+        ),
+    ] = Config.mistake,
     device: Annotated[DeviceName, one_of(DeviceName, "auto, cpu or cuda.")] = Config.device,
     dtype: Annotated[
         DtypeName, one_of(DtypeName, "float32, float64, bfloat16 or float16.")
@@ -89,6 +119,9 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        init_weight=init_weight,
+        init_bias=init_bias,
+        mistake=_mistake(without, mistake),
         device=device,
         dtype=dtype,
         seed=seed,
@@ -111,6 +144,16 @@ def list_datasets() -> None:
     """Print what there is to learn from."""
     for name, source in DATASETS.items():
         print(f"{name:16}{source.description}")
+
+
+def _mistake(without: str | None, mistake: MistakeName | None) -> MistakeName | None:
+    """The mistake that both options name."""
+    if without is None:
+        return mistake
+    if mistake is not None:
+        raise ValueError("--without and --mistake both name a mistake; choose one of them")
+    checks.require_one_of("--without", without, dict.fromkeys(get_args(Factor)))
+    return cast(MistakeName, f"without-{without}")
 
 
 def _sizes(text: str) -> tuple[int, ...]:

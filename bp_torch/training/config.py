@@ -1,5 +1,6 @@
 """What a training run is asked to do, checked before anything is read or written."""
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from bp_torch import checks
 from bp_torch.costs import COSTS
 from bp_torch.dtypes import DTYPES
 from bp_torch.forms import FORMS, Derivative
+from bp_torch.mistakes import MISTAKES, MistakeName
 from bp_torch.training.data import DATASETS, DatasetName
 from bp_torch.training.device import DeviceName, resolve_device
 from bp_torch.training.gradients import GRADIENTS, GradientChoice
@@ -40,6 +42,12 @@ class Config:
     batch_size: int = 32
     """Samples per step; 0: all of them."""
     learning_rate: float = 1.0
+    init_weight: float | None = None
+    """Where every weight of a neuron starts; None: at random."""
+    init_bias: float | None = None
+    """Where every bias starts; None: at 0."""
+    mistake: MistakeName | None = None
+    """A mistake that is made in every gradient, on purpose: to see what comes of it."""
     device: DeviceName = "auto"
     dtype: DtypeName = "float32"
     seed: int = 0
@@ -60,6 +68,14 @@ class Config:
         checks.require_one_of("cost", self.cost, COSTS)
         checks.require_one_of("gradient", self.gradient, {"auto": None, **GRADIENTS})
         checks.require_one_of("derivative", self.derivative, FORMS)
+        self._require_sense_of_mistake()
+        for name in ("init_weight", "init_bias"):
+            self._keep(name, _start(name.replace("_", "-"), getattr(self, name)))
+        if self.init_weight is not None and self.layers:
+            raise ValueError(
+                f"init-weight is for one neuron, and there are hidden layers {self.layers}: units "
+                f"that start alike stay alike; leave it out, and choose another seed"
+            )
         if self.gradient == "autograd" and self.derivative != "textbook":
             raise ValueError(
                 f"gradient autograd is torch's own derivative and has no {self.derivative!r} form; "
@@ -81,6 +97,21 @@ class Config:
         require_runs(self.runs)
         resolve_device(self.device)
 
+    def _require_sense_of_mistake(self) -> None:
+        if self.mistake is None:
+            return
+        checks.require_one_of("mistake", self.mistake, MISTAKES)
+        if self.gradient not in ("auto", "chain"):
+            raise ValueError(
+                f"a mistake is made in the chain rule by hand, and gradient is {self.gradient}; "
+                f"leave it out, or choose gradient chain"
+            )
+        if self.mistake == "updated-weights" and not self.layers:
+            raise ValueError(
+                "the mistake updated-weights needs a hidden layer, whose δ sees weights that were "
+                "updated too early; add one, as layers 5"
+            )
+
     def _keep(self, name: str, value: object) -> None:
         """The value as Python's own number: NumPy's would not go into JSON."""
         object.__setattr__(self, name, value)
@@ -98,6 +129,9 @@ class Config:
             "learning_rate": self.learning_rate,
             "dtype": self.dtype,
             "seed": self.seed,
+            "init_weight": "random" if self.init_weight is None else self.init_weight,
+            "init_bias": 0.0 if self.init_bias is None else self.init_bias,
+            "mistake": self.mistake or "none",
         }
 
 
@@ -111,6 +145,14 @@ def _sizes(layers: Any) -> tuple[int, ...]:
 
 def _interval(what: str, steps: Any) -> int | None:
     return None if steps is None else checks.require_whole(what, steps, 0, "steps; 0: never")
+
+
+def _start(what: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{what} must be a finite number, got {value!r}; leave it out, or try 2")
+    return float(value)
 
 
 def _learning_rate(value: Any, dtype: torch.dtype) -> float:

@@ -1,5 +1,6 @@
 """Gradient descent: w ← w − ν ∂C/∂w, one mini-batch after another."""
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bp_torch.neuron import Model
-from bp_torch.training.gradients import GRADIENTS, GradientName, NamedGradients
+from bp_torch.training.gradients import GRADIENTS, GradientName, NamedGradients, gradient_with
 
 
 class DivergedError(ArithmeticError):
@@ -40,6 +41,7 @@ def descend(
     *,
     cost: str,
     gradient: GradientName,
+    mistake: str | None = None,
     epochs: int,
     batch_size: int,
     learning_rate: float,
@@ -52,6 +54,7 @@ def descend(
     Args:
         x, y: all training samples, in the module's dtype and on its device.
         gradient: the way to ∂C/∂w.
+        mistake: one to make in every gradient, on purpose; `gradient` is not asked then.
         batch_size: samples per step, in a new random order every epoch; 0: all of them.
         learning_rate: ν.
         generator: on the CPU, so that the order is the same on every device.
@@ -60,6 +63,8 @@ def descend(
         DivergedError: a batch's cost is not finite; that update is not made.
     """
     gradient_of = GRADIENTS[gradient]
+    if mistake is not None:
+        gradient_of = functools.partial(gradient_with, mistake, learning_rate)
     parameters = dict(module.named_parameters())
     step = 0
     for epoch in range(epochs):

@@ -9,6 +9,7 @@ from torch import Tensor
 from bp_torch.chain_rule import backprop
 from bp_torch.costs import COSTS
 from bp_torch.fused import cost_and_gradients
+from bp_torch.mistakes import gradients_with
 from bp_torch.neuron import Model, Neuron
 
 GradientName = Literal["manual", "autograd", "chain", "fused"]
@@ -43,6 +44,13 @@ def fused(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
     neuron = require_one_neuron(module)
     value, by_weight, by_bias = cost_and_gradients(x, y, neuron.weight, neuron.bias, cost)
     return value, {"weight": by_weight, "bias": by_bias}
+
+
+def gradient_with(
+    mistake: str, learning_rate: float, module: Model, x: Tensor, y: Tensor, cost: str
+) -> CostAndGradients:
+    """The chain rule by hand with a mistake in it."""
+    return gradients_with(mistake, module, x, y, cost=cost, learning_rate=learning_rate)
 
 
 def _differentiate(module: Model, y_hat: Tensor, y: Tensor, cost: str) -> CostAndGradients:

@@ -42,11 +42,11 @@ def run(config: Config, *, watch: Callable[[Progress], None] = lambda progress: 
     standardise = Standardisation.of(raw.x_train)
     generator = torch.Generator().manual_seed(config.seed)
     module = build(config, dataset, generator)
-    gradient = gradient_for(module, config.gradient)
+    gradient = "chain" if config.mistake else gradient_for(module, config.gradient)
     config = replace(config, gradient=gradient)
     data = standardise.prepare(raw, module)
 
-    with run_folder(config.runs, config.name, otherwise=config.dataset) as directory:
+    with run_folder(config.runs, config.name, otherwise=_folder_name(config)) as directory:
         with Observer(config, module, data, directory) as observer:
             started = time.perf_counter()
             interrupted = False
@@ -57,6 +57,7 @@ def run(config: Config, *, watch: Callable[[Progress], None] = lambda progress: 
                     data.y_train,
                     cost=config.cost,
                     gradient=gradient,
+                    mistake=config.mistake,
                     epochs=config.epochs,
                     batch_size=config.batch_size,
                     learning_rate=config.learning_rate,
@@ -79,8 +80,15 @@ def run(config: Config, *, watch: Callable[[Progress], None] = lambda progress: 
             module=describe(module),
             train=evaluate(module, data.x_train, data.y_train, config.cost),
             test=evaluate(module, data.x_test, data.y_test, config.cost),
-            difference=observer.difference,
+            comparison=observer.comparison,
             steps=observer.steps,
             seconds=seconds,
             interrupted=interrupted,
         )
+
+
+def _folder_name(config: Config) -> str:
+    """Of a run without a name: what was learnt, and the mistake that was made."""
+    if config.mistake is None:
+        return config.dataset
+    return f"{config.dataset}-{config.mistake}".replace("/", "-over-")

@@ -33,6 +33,12 @@ def build(config: Config, dataset: Dataset, generator: torch.Generator) -> Model
         module = Network(sizes, config.derivative, dtype=torch.float32, generator=generator)
     else:
         module = Neuron(features, config.derivative, dtype=torch.float32, generator=generator)
+    with torch.no_grad():
+        for layer in module.layers:
+            if config.init_weight is not None:
+                layer.weight.fill_(config.init_weight)
+            if config.init_bias is not None:
+                layer.bias.fill_(config.init_bias)
     return module.to(device=device, dtype=DTYPES[config.dtype])
 
 

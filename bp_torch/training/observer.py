@@ -5,10 +5,10 @@ from pathlib import Path
 
 from bp_torch.chain_rule import backprop
 from bp_torch.neuron import Model
+from bp_torch.training.comparison import Comparison, compare_gradients
 from bp_torch.training.config import STEPS_PER_LOOK, Config
 from bp_torch.training.data import Split
 from bp_torch.training.descent import Update, require_finite_weights, steps_per_epoch
-from bp_torch.training.difference import Difference, difference_of
 from bp_torch.training.gradients import GRADIENTS
 from bp_torch.training.monitor import Monitor, chain_scalars, update_scalars
 from bp_torch.training.score import Score, accuracy, evaluate
@@ -39,8 +39,8 @@ class Observer:
             self._monitor = Monitor(directory, config.hyperparameters(), METRICS)
         self._total_steps = epoch * config.epochs
         self._score: Score | None = None
-        self._since_look = Difference()
-        self.difference = Difference()
+        self._since_look = Comparison()
+        self.comparison = Comparison()
         self.steps = 0
 
     def __enter__(self) -> "Observer":
@@ -75,10 +75,10 @@ class Observer:
         by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)
         if self._config.gradient == "autograd":
             _, by_hand = GRADIENTS["manual"](*batch)
-        _, reference = GRADIENTS["autograd"](*batch)
-        difference = difference_of(by_hand, reference)
-        self._since_look |= difference
-        self.difference |= difference
+        _, autograd = GRADIENTS["autograd"](*batch)
+        comparison = compare_gradients(*batch, by_hand, autograd)
+        self._since_look |= comparison
+        self.comparison |= comparison
 
     def _look(self, step: int, scalars: dict[str, float], *, histograms: bool = False) -> None:
         assert self._monitor is not None
@@ -98,7 +98,7 @@ class Observer:
             **chain_scalars(chain),
         }
         if self._since_look.steps:
-            scalars["compare/max_ulp"] = self._since_look.max_ulp
-            scalars["compare/max_abs"] = self._since_look.max_abs
-            self._since_look = Difference()
+            scalars["compare/by_hand"] = self._since_look.by_hand
+            scalars["compare/autograd"] = self._since_look.autograd
+            self._since_look = Comparison()
         self._monitor.look(step, scalars, module, chain, histograms=histograms)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from bp_torch.training.comparison import Comparison
 from bp_torch.training.config import Config
-from bp_torch.training.difference import Difference
 from bp_torch.training.score import Score
 
 
@@ -19,7 +19,7 @@ class Result:
     module: str
     train: Score
     test: Score
-    difference: Difference
+    comparison: Comparison
     steps: int
     seconds: float
     """Spent in the descent, comparisons and looks included."""
