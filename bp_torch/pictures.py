@@ -86,7 +86,8 @@ def circuit_figure(module: Model, chain: Chain) -> "Figure":
     many = len(chain.z) > 1
     note = ", of the first sample" if many else ""
     axes.text(-0.5, -0.62, f"above: values, forward{note}", color=FORWARD, fontsize=10)
-    axes.text(-0.5, -0.78, "below: ∂C by what stands above, backward", color=BACKWARD, fontsize=10)
+    below = "below: ∂C/∂ of the number above it, backward"
+    axes.text(-0.5, -0.78, below, color=BACKWARD, fontsize=10)
     return figure
 
 

@@ -42,7 +42,8 @@ ORDER = [
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.config", "training.score", "training.comparison"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
-    *("training.monitor", "training.observer", "training.result", "training.loop", "__init__"),
+    *("training.tags", "training.measurements", "training.event_file", "training.monitor"),
+    *("training.run_card", "training.observer", "training.result", "training.loop", "__init__"),
     *("cli.status", "cli.output", "cli.options", "cli.targets", "cli.terminal"),
     *("cli.train", "cli.compare", "cli.explain", "cli.app", "cli", "__main__"),
 ]

@@ -118,20 +118,20 @@ class Config:
 
     def hyperparameters(self) -> dict[str, str | int | float]:
         """What shaped the result, as TensorBoard and the checkpoint name it."""
-        return {
-            "dataset": self.dataset,
+        return {  # in the order in which TensorBoard shows them
+            "learning_rate": self.learning_rate,
+            "seed": self.seed,
             "layers": ",".join(map(str, self.layers)),
+            "mistake": self.mistake or "none",
             "cost": self.cost,
+            "dataset": self.dataset,
             "gradient": self.gradient,
             "derivative": self.derivative,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
             "dtype": self.dtype,
-            "seed": self.seed,
             "init_weight": "random" if self.init_weight is None else self.init_weight,
             "init_bias": 0.0 if self.init_bias is None else self.init_bias,
-            "mistake": self.mistake or "none",
         }
 
 

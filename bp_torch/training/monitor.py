@@ -1,82 +1,26 @@
-"""What TensorBoard sees of a run: few tags, in groups."""
+"""What TensorBoard sees of a run: numbers on the way, and pictures at the end of what was kept."""
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bp_torch.chain_rule import Chain
 from bp_torch.neuron import Model
-from bp_torch.training.gradients import NamedGradients
-
-if TYPE_CHECKING:
-    from tensorboard.compat.proto.event_pb2 import Event
-    from tensorboard.compat.proto.summary_pb2 import Summary
-
-SATURATED_BELOW = 0.01
-"""A unit with σ′ under this, 4% of its maximum, hardly learns."""
+from bp_torch.training.data import Split
+from bp_torch.training.event_file import EventFile
+from bp_torch.training.measurements import Factors, rms
+from bp_torch.training.tags import glossary
 
 LOOKS_PER_HISTOGRAM = 5
 """A histogram costs as much as all scalars together, so it is drawn at every fifth look."""
 
-BINS = 30
-
-LAYOUT = {
-    "chain rule": {
-        "root mean square of each factor": [
-            "Multiline",
-            ["chain/dC_dy_hat", "chain/dy_hat_dz", "chain/dz_dw"],
-        ]
-    }
-}
-
-
-def chain_scalars(chain: Chain) -> dict[str, float]:
-    """The size of the three factors at the output, and the share of saturated units anywhere."""
-    sigma_primes = torch.cat([layer.dy_hat_dz.flatten() for layer in chain.layers])
-    return {
-        "chain/dC_dy_hat": _root_mean_square(chain.dC_dy_hat),
-        "chain/dy_hat_dz": _root_mean_square(chain.dy_hat_dz),
-        "chain/dz_dw": _root_mean_square(chain.dz_dw),
-        "saturation/share": (sigma_primes < SATURATED_BELOW).double().mean().item(),
-    }
-
-
-def update_scalars(
-    module: Model, gradients: NamedGradients, learning_rate: float
-) -> dict[str, float]:
-    """‖∂C/∂θ‖ over all parameters θ, and the coming update relative to them, ν‖∂C/∂θ‖/‖θ‖."""
-    gradient = _norm(list(gradients.values()))
-    parameters = _norm([parameter.detach() for parameter in module.parameters()])
-    return {
-        "gradient/norm": gradient,
-        "update/relative_size": learning_rate * gradient / parameters if parameters else 0.0,
-    }
-
-
-def _root_mean_square(factor: Tensor) -> float:
-    return factor.double().square().mean().sqrt().item()
-
-
-def _norm(tensors: list[Tensor]) -> float:
-    flat = torch.cat([tensor.flatten() for tensor in tensors])
-    return flat.double().square().sum().sqrt().item()
+MOST_KEPT = 100_000
+"""Weights of the first layer that are kept at every look; of a larger one the first two."""
 
 
 class Monitor:
-    """Writes one run's event file.
-
-    The records are TensorBoard's own. They are written in the thread that trains: SummaryWriter
-    hands each to a second thread, whose contention for Python's interpreter lock slowed every step
-    by 10 to 20% on two cores, where writing here takes 1%.
-
-    Args:
-        directory: the run's folder.
-        hyperparameters: shown beside the run's final metrics.
-        metrics: tags whose last value counts as the run's result.
-    """
+    """Writes what a run looks like, and keeps what its pictures are drawn from."""
 
     def __init__(
         self,
@@ -84,21 +28,21 @@ class Monitor:
         hyperparameters: dict[str, str | int | float],
         metrics: tuple[str, ...],
     ) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
-        from torch.utils.tensorboard.summary import custom_scalars, hparams
-
-        # TensorBoard reads files whose name has "tfevents" in it.
-        self._path = directory / f"events.out.tfevents.{int(time.time())}.bp_torch"
-        self._file = open(self._path, "xb")  # noqa: SIM115
-        self._records = RecordWriter(self._file)
+        self._events = EventFile(directory, hyperparameters, metrics)
         self._looks = 0
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        # SummaryWriter.add_hparams would open a second run beside this one; its three records
-        # written into the run's own file show the same table.
-        experiment, start, self._end = hparams(hyperparameters, dict.fromkeys(metrics, 0.0), None)
-        for summary in (experiment, start, custom_scalars(LAYOUT)):
-            self._write_summary(summary, 0)
+        self._start: Factors | None = None
+        self._steps: list[int] = []
+        self._deltas: list[list[float]] = []
+        self._weights: list[Tensor] = []
+
+    def begin(self, first_step: str, command: str) -> None:
+        """Say what this run is."""
+        for tag, text in (
+            ("run/1_first_step", first_step),
+            ("run/2_tags", glossary()),
+            ("run/3_command", command),
+        ):
+            self._events.text(tag, text, 0)
 
     def look(
         self,
@@ -111,35 +55,68 @@ class Monitor:
     ) -> None:
         """Write the scalars of one step, and at every fifth look, or where asked for, the
         histograms of weights and σ′."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()]
-        self._write_summary(Summary(value=values), step)
+        factors = Factors.of(chain)
+        self._start = self._start or factors
+        shares = factors.shares_of(self._start)
+        if len(module.layers) == 1:
+            shares.pop("shares/3_dz_dw", None)  # the data, which do not change
+        self._events.scalars(scalars | factors.scalars() | shares, step)
         if histograms or self._looks % LOOKS_PER_HISTOGRAM == 0:
             pairs = zip(module.layers, chain.layers, strict=True)
             for number, (layer, link) in enumerate(pairs, start=1):
-                self._write_histogram(f"weights/layer_{number}", layer.weight.detach(), step)
-                self._write_histogram(f"sigmoid_prime/layer_{number}", link.dy_hat_dz, step)
+                self._events.histogram(f"weights/layer_{number}", layer.weight.detach(), step)
+                self._events.histogram(f"sigmoid_prime/layer_{number}", link.dy_hat_dz, step)
+        self._keep(step, module, chain)
         self._looks += 1
-        self._file.flush()
+        self._events.flush()
 
-    def close(self) -> None:
-        """Mark the run as ended and close its file, which is removed where nothing was seen."""
-        self._write_summary(self._end, 0)
-        self._file.close()
-        if not self._looks:
-            self._path.unlink()
+    def end(self, step: int, module: Model, chain: Chain, data: Split, cost: str) -> None:
+        """Draw what was kept: a picture takes longer than a hundred steps, so none is drawn on the
+        way."""
+        from bp_torch import pictures
 
-    def _write_histogram(self, tag: str, values: Tensor, step: int) -> None:
-        from torch.utils.tensorboard.summary import histogram
+        z = chain.z.reshape(len(chain.z), -1)[:, 0]
+        weights = torch.stack(self._weights)
+        first, second = _moved_most(weights)
+        figures = {
+            "pictures/sigma_prime": pictures.sigma_prime_figure(
+                z, title=f"σ and the {len(z)} training samples after {step} steps"
+            ),
+            "pictures/delta": pictures.delta_figure(self._steps, self._deltas),
+            "pictures/cost_surface": pictures.cost_surface_figure(
+                module,
+                data.x_train,
+                data.y_train,
+                cost=cost,
+                path=[(w[first].item(), w[second].item()) for w in weights],
+                weights=(first, second),
+            ),
+        }
+        for tag, figure in figures.items():
+            width, height = (round(v * pictures.DPI) for v in figure.get_size_inches())
+            self._events.image(tag, pictures.png(figure), (width, height), step)
+        if data.y_test.shape[1:] in ((), (1,)):
+            with torch.no_grad():
+                outputs = module(data.x_test)
+            self._events.precision_recall(
+                "classes/precision_recall", data.y_test > 0.5, outputs, step
+            )
 
-        # In float64: bfloat16 is not known to NumPy, and a width may exceed what float32 holds.
-        self._write_summary(histogram(tag, values.double().cpu().numpy(), bins=BINS), step)
+    def close(self, *, failed: bool) -> None:
+        """Mark how the run has ended."""
+        self._events.close(failed=failed)
 
-    def _write_summary(self, summary: "Summary", step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+    def _keep(self, step: int, module: Model, chain: Chain) -> None:
+        self._steps.append(step)
+        self._deltas.append([rms(link.delta) for link in chain.layers])
+        layer = module.layers[0]
+        numbers = torch.cat([layer.weight.detach().flatten(), layer.bias.detach().flatten()])
+        if len(numbers) > MOST_KEPT:
+            numbers = numbers[:2]
+        self._weights.append(numbers.double().cpu())
 
-        self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
-    def _write(self, event: "Event") -> None:
-        self._records.write(event.SerializeToString())
+def _moved_most(weights: Tensor) -> tuple[int, int]:
+    """The places of the two numbers that moved most, in order; looks are in rows."""
+    first, second = sorted((weights.amax(0) - weights.amin(0)).topk(2).indices.tolist())
+    return first, second

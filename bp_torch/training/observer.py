@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bp_torch.chain_rule import backprop
+from bp_torch.chain_rule import Chain, backprop
 from bp_torch.neuron import Model
 from bp_torch.training.comparison import Comparison, compare_gradients
 from bp_torch.training.config import STEPS_PER_LOOK, Config
 from bp_torch.training.data import Split
 from bp_torch.training.descent import Update, require_finite_weights, steps_per_epoch
 from bp_torch.training.gradients import GRADIENTS
-from bp_torch.training.monitor import Monitor, chain_scalars, update_scalars
+from bp_torch.training.measurements import saturation, update_size
+from bp_torch.training.monitor import Monitor
+from bp_torch.training.run_card import command, first_step
 from bp_torch.training.score import Score, accuracy, evaluate
 
 METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
@@ -46,9 +48,9 @@ class Observer:
     def __enter__(self) -> "Observer":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         if self._monitor:
-            self._monitor.close()
+            self._monitor.close(failed=kind is not None)
 
     @property
     def progress(self) -> Progress:
@@ -60,16 +62,27 @@ class Observer:
         self.steps = update.step + 1
         if self._check_every and update.step % self._check_every == 0:
             self._compare(update)
-        if self._log_every and update.step % self._log_every == 0:
+        if self._is_time_to_look(update.step):
             # The cost may be finite still where a weight is not: σ(∞) = 1.
             require_finite_weights(self._module, update.step, self._config.learning_rate)
-            size = update_scalars(self._module, update.gradients, self._config.learning_rate)
+            size = update_size(self._module, update.gradients, self._config.learning_rate)
             self._look(update.step, size)
+            if update.step == 0 and self._monitor:
+                card = first_step(self._config, self._module, update.x, update.y)
+                self._monitor.begin(card, command(self._config))
 
     def after(self) -> None:
         """The descent has ended: a last look, with the weights as they will be saved."""
-        if self._log_every:
-            self._look(self.steps, {}, histograms=True)
+        if self._monitor:
+            chain = self._look(self.steps, {}, histograms=True)
+            self._monitor.end(self.steps, self._module, chain, self._data, self._config.cost)
+
+    def _is_time_to_look(self, step: int) -> bool:
+        """At regular distances; before the first of them, where most is learnt, at 1, 2, 4, 8 …"""
+        if not self._log_every:
+            return False
+        early = self._config.log_every is None and step < self._log_every
+        return step & (step - 1) == 0 if early else step % self._log_every == 0
 
     def _compare(self, update: Update) -> None:
         by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)
@@ -80,7 +93,7 @@ class Observer:
         self._since_look |= comparison
         self.comparison |= comparison
 
-    def _look(self, step: int, scalars: dict[str, float], *, histograms: bool = False) -> None:
+    def _look(self, step: int, scalars: dict[str, float], *, histograms: bool = False) -> Chain:
         assert self._monitor is not None
         module, data, cost = self._module, self._data, self._config.cost
         chain = backprop(module, data.x_train, data.y_train, cost=cost)
@@ -95,10 +108,11 @@ class Observer:
             "cost/test": test.cost,
             "accuracy/train": self._score.accuracy,
             "accuracy/test": test.accuracy,
-            **chain_scalars(chain),
+            **saturation(chain, data.y_train),
         }
         if self._since_look.steps:
             scalars["compare/by_hand"] = self._since_look.by_hand
             scalars["compare/autograd"] = self._since_look.autograd
             self._since_look = Comparison()
         self._monitor.look(step, scalars, module, chain, histograms=histograms)
+        return chain
