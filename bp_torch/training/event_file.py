@@ -1,6 +1,8 @@
 """The file that TensorBoard reads of one run: its records, each tag with its description."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,9 +13,13 @@ from bp_torch.training.tags import LAYOUT, TAGS, general
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 BINS = 30
 """Of a histogram."""
+
+SHOWN_FIRST = ("learning_rate", "seed", "layers", "mistake", "cost")
+"""TensorBoard ticks five hyperparameters, and takes those first that are said to differ."""
 
 
 class EventFile:
@@ -49,6 +55,7 @@ class EventFile:
         # SummaryWriter.add_hparams would open a second run beside this one; its three records
         # written into the run's own file show the same table.
         experiment, start, self._end = hparams(hyperparameters, dict.fromkeys(metrics, 0.0), None)
+        _mark_first(experiment)
         for summary in (experiment, start, custom_scalars(LAYOUT)):
             self._write_summary(summary, 0)
 
@@ -103,13 +110,11 @@ class EventFile:
 
     def close(self, *, failed: bool) -> None:
         """Mark how the run has ended and close its file, which is removed where nothing is seen."""
-        from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+        from tensorboard.plugins.hparams import api_pb2
 
-        (value,) = self._end.value
-        content = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
-        content.session_end_info.status = status
-        value.metadata.plugin_data.content = content.SerializeToString()
+        with _content(self._end) as content:
+            content.session_end_info.status = status
         self._write_summary(self._end, 0)
         self._file.close()
         if self.empty:
@@ -127,3 +132,21 @@ class EventFile:
 
     def _write(self, event: "Event") -> None:
         self._records.write(event.SerializeToString())
+
+
+@contextmanager
+def _content(summary: "Summary") -> Iterator["HParamsPluginData"]:
+    """What the HParams plugin reads in a record, to be changed."""
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    (value,) = summary.value
+    data = value.metadata.plugin_data
+    content = plugin_data_pb2.HParamsPluginData.FromString(data.content)
+    yield content
+    data.content = content.SerializeToString()
+
+
+def _mark_first(experiment: "Summary") -> None:
+    with _content(experiment) as content:
+        for hyperparameter in content.experiment.hparam_infos:
+            hyperparameter.differs = hyperparameter.name in SHOWN_FIRST
