@@ -38,7 +38,7 @@ ORDER = [
     *("fused.epoch", "fused", "fifty_digits", "witnesses"),
     *("explanation.document", "explanation.notation", "explanation.step", "explanation.story"),
     *("explanation.text", "explanation.markdown", "explanation.examples", "explanation.why"),
-    *("pictures", "explanation.explanation", "explanation"),
+    *("pictures", "explanation.page", "explanation.explanation", "explanation"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.config", "training.score", "training.comparison"),
     *("training.checkpoint", "training.standardisation", "training.model", "training.descent"),
