@@ -58,3 +58,7 @@ EPOCH_RELATIVE = {torch.float64: 1e-13, torch.float32: 2e-5, torch.bfloat16: 2**
 # e^{−a} and ln(1 + e) of the fused step's vectors against 50 digits, in ULP: half a one
 # for each rounding, of the series and the result; of 2 + e, the quotient, series and product.
 ELEMENTARY_ULP = {"exp_minus": 1, "log_1_plus": 2}
+
+# The page's numbers after 100 steps against backprop's, both in float64: sums of a few products in
+# another order, and an exponential of another library, which is off by one place at most.
+PAGE_RELATIVE = 1e-12

@@ -13,13 +13,14 @@ const COSTS = {
     prime: (yHat, y) => yHat - y,                      // ∂C/∂ŷ = ŷ − y
   },
   "cross-entropy": {                                   // C = −[y ln ŷ + (1 − y) ln(1 − ŷ)]
-    value: (yHat, y) => -(y * Math.log(away(yHat)) + (1 - y) * Math.log(away(1 - yHat))),
-    prime: (yHat, y) => (1 - y) / away(1 - yHat) - y / away(yHat),
+    value: (yHat, y) => -(y * Math.log(kept(yHat)) + (1 - y) * Math.log(rest(yHat))),
+    prime: (yHat, y) => (1 - y) / rest(yHat) - y / kept(yHat),
   },
 };
 
-// A logarithm and a quotient stay finite where ŷ rounds to 0 or 1.
-const away = (p) => Math.max(p, Number.MIN_VALUE * 2 ** 52);
+// ŷ and 1 − ŷ kept from 0, where ŷ has rounded to 0 or 1: logarithms and quotients stay finite.
+const kept = (yHat) => Math.max(yHat, 2 ** -1022);
+const rest = (yHat) => Math.max(1 - yHat, 2 ** -54);
 
 // Each layer's z and output; a layer is {weight: [[…]], bias: […]}.
 function forward(layers, x) {
@@ -215,7 +216,8 @@ function drawCircuit(links, gradients, cost) {
   const most = Math.max(...columns.map((column) => column.length));
   const up = 124, left = 36, radius = 33, toCost = 92;
   const room = widthOf("circuit") - 2 * left - toCost;
-  const across = Math.max(150, Math.min(250, room / (columns.length - 1)));
+  const least = columns.length > 2 || columns[1].length > 1 ? 235 : 150;  // room for the labels
+  const across = Math.max(least, Math.min(250, room / (columns.length - 1)));
   const width = 2 * left + across * (columns.length - 1) + toCost, height = up * most + 14;
   const at = (column, k) => [left + column * across,
     12 + up * (most - columns[column].length) / 2 + up * k + up / 2];

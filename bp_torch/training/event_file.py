@@ -126,6 +126,9 @@ class EventFile:
         for value in summary.value:
             if (meaning := TAGS.get(general(value.tag))) and value.tag not in self._described:
                 value.metadata.summary_description = meaning  # with its first record
+                if not value.metadata.plugin_data.plugin_name:
+                    kind = "images" if value.HasField("image") else "histograms"
+                    value.metadata.plugin_data.plugin_name = kind
                 self._described.add(value.tag)
                 self.empty = False
         self._write(Event(wall_time=time.time(), step=step, summary=summary))

@@ -55,7 +55,7 @@ RUNS = {
 
 def come_of(tmp_path, options):
     result = loop.run(Config(runs=tmp_path, epochs=1, **options))
-    return bp.load(result.model), (result.train, result.test, result.difference)
+    return bp.load(result.model), (result.train, result.test, result.comparison)
 
 
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
