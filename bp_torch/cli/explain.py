@@ -11,7 +11,7 @@ from torch import Tensor
 from bp_torch import checks, explanation
 from bp_torch.cli.options import number, one_of, whole
 from bp_torch.explanation.text import as_text
-from bp_torch.explanation.why import TOPICS, Topic
+from bp_torch.explanation.why import TOPICS, Topic, answer
 from bp_torch.neuron import Model, Network, Neuron
 from bp_torch.training.checkpoint import about, load
 from bp_torch.training.config import CostName
@@ -146,7 +146,7 @@ def explain(
         )
     encoding = sys.stdout.encoding or "utf-8"
     if why is not None:
-        print(as_text((story.why(why),), encoding))
+        print(as_text((answer(why, story.step),), encoding))
     else:
         print(f"{story.title}\n\n{as_text(story.sections, encoding)}")
     if html is not None:

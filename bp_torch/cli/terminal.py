@@ -65,11 +65,11 @@ def print_result(result: Result) -> None:
     config = result.config
     ended = "interrupted" if result.interrupted else "trained"
     form = "" if config.derivative == "textbook" else f" ({config.derivative})"
-    if config.mistake is not None:
-        form += " WITH A MISTAKE"
     print(
         f"{config.dataset}: {result.module}, {config.cost} cost, gradient {config.gradient}{form}"
     )
+    if config.mistake is not None:
+        print(f"WITH A MISTAKE, on purpose: {config.mistake}")
     print(f"{ended} after {result.steps} steps in {result.seconds:.1f} s")
     table = Table("", "training", "held out", box=None, pad_edge=False)
     for column in table.columns[1:]:
@@ -102,9 +102,8 @@ def _comparison(result: Result) -> str:
         f"{_units(seen.autograd)}",
     ]
     if mistake is not None:
-        said = "made so on purpose" if not seen.right else f"too small for {result.config.dtype}"
-        lines.append(f"             {said}, --mistake {mistake}:")
-        lines.append(f"             {MISTAKES[mistake].sentence}")
+        said = f"too small to be seen in {result.config.dtype}: " if seen.right else ""
+        lines.append(f"             {said}{MISTAKES[mistake].sentence}")
     return "\n".join(lines)
 
 

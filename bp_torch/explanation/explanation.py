@@ -29,12 +29,12 @@ class Explanation:
         """For a terminal of 80 columns."""
         return as_text(self.sections)
 
-    def why(self, topic: str) -> Section:
-        """A question, and what an experiment on this step's numbers shows; `print` it.
+    def why(self, topic: str) -> str:
+        """A question, and what an experiment on this step's numbers shows.
 
-        Raises ValueError for a topic that is none of `bp_torch.explanation.why.TOPICS`.
+        Raises ValueError, with the topics that there are, for another.
         """
-        return answer(topic, self.step)
+        return as_text((answer(topic, self.step),))
 
     def to_markdown(self) -> str:
         """As TensorBoard shows it."""

@@ -16,6 +16,16 @@ PATIENCE = 30_000
 """Milliseconds until a page that shows nothing is given up."""
 
 
+DRAWN_LINES = """() => {
+    let lines = 0;
+    const walk = (root) => { for (const e of root.querySelectorAll("*")) {
+      if (e.tagName === "path" && e.getBoundingClientRect().width > 100) lines += 1;
+      if (e.shadowRoot) walk(e.shadowRoot); } };
+    walk(document);
+    return lines >= 10;
+}"""
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """A right run, one with a mistake, a network."""
@@ -86,6 +96,7 @@ def test_custom_scalars_has_each_factor_and_the_product_on_one_chart(open_page):
     page.get_by_text("saturated outputs: wrong and right").first.wait_for()
     # Three factors of each neuron, four of the network.
     page.get_by_text("Matches (10)").first.wait_for()
+    page.wait_for_function(DRAWN_LINES)
 
 
 def test_images_are_drawn(open_page):

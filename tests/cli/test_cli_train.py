@@ -8,6 +8,8 @@ import torch
 
 import bp_torch as bp
 from bp_torch.cli.status import INTERRUPTED
+from bp_torch.mistakes import MISTAKES
+from bp_torch.training.checkpoint import about
 from bp_torch.training.gradients import GRADIENTS
 
 
@@ -192,3 +194,69 @@ def test_without_a_compiler_one_line_says_what_to_do(start, tmp_path):
         "bp-torch: fused steps are compiled by Numba, and NUMBA_DISABLE_JIT is set; unset it"
     ]
     assert not (tmp_path / "runs" / "breast-cancer-1" / "model.safetensors").exists()
+
+
+# Mistakes on purpose.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        (["--without", "sigma-prime"], "without-sigma-prime"),
+        (["--without", "x"], "without-x"),
+        (["--without", "1/N"], "without-1/N"),
+        (["--mistake", "sigma-twice"], "sigma-twice"),
+        (["--mistake", "one-term-too-many"], "one-term-too-many"),
+        (["--mistake", "updated-weights", "--layers", "3"], "updated-weights"),
+    ],
+)
+def test_a_mistake_on_purpose_is_marked_and_named(run, tmp_path, arguments, mistake):
+    status, out, _ = run("train", "--epochs", "3", *arguments)
+    assert status == 0
+    assert f"\nWITH A MISTAKE, on purpose: {mistake}\n" in out
+    assert "gradient     by hand: WRONG in all 3 steps compared\n" in out
+    assert f"             {MISTAKES[mistake].sentence}\n" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name == f"breast-cancer-{mistake}-1".replace("/", "-over-")
+    assert about(folder / "model.safetensors").training["mistake"] == mistake
+
+
+def test_a_mistake_that_the_dtype_hides_is_said_to_be_hidden(run):
+    _, out, _ = run(
+        *("train", "--epochs", "1", "--dtype", "bfloat16", "--mistake", "one-term-too-many"),
+        *("--init-weight", "0", "--init-bias", "0"),
+    )
+    verdict = "right" if "too small to be seen in bfloat16" in out else "WRONG"
+    assert f"by hand: {verdict} in " in out
+
+
+def test_a_neuron_can_start_saturated(run):
+    arguments = ("train", "--epochs", "1", "--init-weight", "2", "--init-bias", "2")
+    status, _, _ = run(*arguments, "--learning-rate", "1e-9", "--log-every", "0")
+    assert status == 0
+    model = bp.load("runs/breast-cancer-1/model.safetensors")
+    assert about("runs/breast-cancer-1/model.safetensors").training["init_weight"] == 2
+    assert model.weight.min() > 0  # 2, folded into raw features
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mistake", "typo"], "mistake must be one of without-sigma-prime, "),
+        (["--without", "y"], "--without must be one of sigma-prime, x, 1/N; got 'y'"),
+        (["--without", "x", "--mistake", "wrong-sign"], "choose one of them"),
+        (["--mistake", "wrong-sign", "--gradient", "autograd"], "leave it out, or choose gradient"),
+        (["--mistake", "updated-weights"], "needs a hidden layer"),
+        (["--init-weight", "nan"], "init-weight must be a finite number"),
+        (["--init-bias", "inf"], "init-bias must be a finite number"),
+        (["--init-weight", "2", "--layers", "3"], "units that start alike stay alike"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_makes_no_sense_is_one_line_and_status_2(run, tmp_path, arguments, said):
+    status, out, err = run("train", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
