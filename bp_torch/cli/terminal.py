@@ -4,6 +4,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from bp_torch.training.observer import Progress
 from bp_torch.training.result import Result
 
 REFRESH_SECONDS = 0.1
+WIDTH = 80
 
 
 class ProgressBar:
@@ -65,9 +67,10 @@ def print_result(result: Result) -> None:
     config = result.config
     ended = "interrupted" if result.interrupted else "trained"
     form = "" if config.derivative == "textbook" else f" ({config.derivative})"
-    print(
+    what = (
         f"{config.dataset}: {result.module}, {config.cost} cost, gradient {config.gradient}{form}"
     )
+    print(textwrap.fill(what, WIDTH, subsequent_indent="  ", break_on_hyphens=False))
     if config.mistake is not None:
         print(f"WITH A MISTAKE, on purpose: {config.mistake}")
     print(f"{ended} after {result.steps} steps in {result.seconds:.1f} s")
@@ -78,7 +81,7 @@ def print_result(result: Result) -> None:
     table.add_row("samples", *(str(part.samples) for part in parts))
     table.add_row("cost", *(f"{part.cost:.5f}" for part in parts))
     table.add_row("accuracy", *(f"{part.accuracy:.4f}" for part in parts))
-    Console(width=80, highlight=False).print(table)
+    Console(width=WIDTH, highlight=False).print(table)
     print(_comparison(result))
     print(f"model        {result.model}")
     if config.log_every != 0:
