@@ -115,12 +115,20 @@ function run(steps) {
       `the cost is ${show(costOf(state.layers, state.x, state.y, state.how))}.`);
 }
 
-// The cost before a step, on the curve of what is switched on; the end of a curve is replaced.
+// The cost before a step, on the curve of what is switched on; the end of a curve is replaced, and
+// one that began elsewhere begins anew.
 function remember(end = false) {
-  const curve = (state.curves[named(state.how)] ??= { values: [], open: false });
+  const name = named(state.how);
+  if (!state.curves[name] || state.curves[name].ended) state.curves[name] = { values: [] };
+  const curve = state.curves[name];
   if (curve.open) curve.values.pop();
   curve.values.push(costOf(state.layers, state.x, state.y, state.how));
   curve.open = end;
+}
+
+// From here on the numbers are others than the ones that the curves led to.
+function endCurves() {
+  Object.values(state.curves).forEach((curve) => { curve.ended = true; });
 }
 
 const named = (how) => SWITCHES.filter(([key]) => how[key]).map(([, name]) => name).join(", ") ||
@@ -297,20 +305,21 @@ const DASHES = ["", "7 4", "2 3", "9 3 2 3", "12 5", "4 4 1 4"];
 function drawCurves() {
   const names = Object.keys(state.curves);
   const width = Math.max(280, Math.min(1000, widthOf("curves"))), height = 260;
-  const all = names.flatMap((name) => state.curves[name].values).filter(Number.isFinite);
-  const top = Math.max(...all, 1e-12), steps = Math.max(...names.map(
-    (name) => state.curves[name].values.length - 1), 10);
+  // Costs of two kinds are compared as shares of where each began.
+  const shares = names.map((name) => state.curves[name].values.map(
+    (value, _, all) => (all[0] ? value / all[0] : value)).filter(Number.isFinite));
+  const top = Math.max(...shares.flat(), 1), steps = Math.max(
+    ...shares.map((values) => values.length - 1), 10);
   const x = (i) => 62 + i / steps * (width - 80), y = (v) => 226 - v / top * 200;
   const lines = names.map((name, i) => tag("polyline", {
-    points: state.curves[name].values.filter(Number.isFinite).map((v, k) =>
-      `${x(k).toFixed(1)},${y(v).toFixed(1)}`).join(" "),
+    points: shares[i].map((v, k) => `${x(k).toFixed(1)},${y(v).toFixed(1)}`).join(" "),
     class: "curve", stroke: `var(--c${i % 6})`, "stroke-dasharray": DASHES[i % 6],
   })).join("");
   const axes = [0, 0.5, 1].map((v) => tag("line", { x1: 62, x2: width - 18, y1: y(v * top),
     y2: y(v * top), class: "axis" }) + text(56, y(v * top) + 4, show(v * top, 3), "small", "end"))
     .join("") + text(62, 246, "0", "small") + text(width - 18, 246, `${steps} steps`, "small", "end");
   picture("curves", width, height, names.length
-    ? `Cost over the steps, with ${names.join("; ")}.` : "Cost over the steps: none taken yet.",
+    ? `Cost over the steps, as a share of its start, with ${names.join("; ")}.` : "Cost over the steps: none taken yet.",
     axes + (names.length ? lines : text(width / 2, 120, "take a step, and the cost's curve begins")));
   document.getElementById("legend").innerHTML = names.map((name, i) =>
     `<li><svg viewBox="0 0 34 10" aria-hidden="true"><line x1="0" x2="34" y1="5" y2="5" ` +
@@ -346,6 +355,7 @@ function control(group, label, description, bounds, get, set) {
   const changed = (value) => {
     if (!Number.isFinite(value) || (bounds[2] && (value < low || value > high))) return;
     set(value);
+    endCurves();
     draw();
   };
   slider.addEventListener("input", () => changed(Number(slider.value)));
@@ -389,6 +399,7 @@ function build() {
     label.firstChild.addEventListener("change", (event) => {
       state.how[key] = event.target.checked;
       state.layers = clone(state.begun ?? start.layers);  // curves begin at one place
+      endCurves();
       draw();
       say(`Back at the start, with ${named(state.how)}.`);
     });

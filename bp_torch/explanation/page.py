@@ -141,6 +141,7 @@ def _page(
 <div class="row" id="switches" role="group" aria-label="what is done otherwise"></div>
 <p id="said" class="quiet" role="status" aria-live="polite">Each switch begins at the same numbers,
 and its curve stays beside the others.</p>
+<p class="quiet">The cost over the steps, as a share of what it was at the start:</p>
 <div id="curves"></div><ul class="legend" id="legend"></ul></div>
 </section>
 <h2>The step, in words</h2>
