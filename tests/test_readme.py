@@ -56,7 +56,7 @@ def same(expected, actual):
 
 def test_every_block_is_run_or_is_a_formula():
     assert {language for language, _ in BLOCKS} == {"", "pycon", "console"}
-    assert len(blocks("")) == 1
+    assert [text.split(" = ")[0].strip() for text in blocks("")] == ["z", "ŷ", "δᴸ"]
     assert "∂C/∂w" in blocks("")[0]
 
 
