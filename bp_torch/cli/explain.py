@@ -20,6 +20,9 @@ from bp_torch.training.data import DATASETS
 EXAMPLE = "bp-torch explain --weights 2,-3 --bias -3 --x -1,-2 --target 0 --learning-rate 0.5"
 
 ExampleName = Literal["mazur", "nielsen", "cs231n", "seed"]
+BRACKETS = str.maketrans("", "", "[](){}")
+"""That people put around their numbers."""
+
 DEFAULT_WEIGHTS, DEFAULT_BIAS, DEFAULT_X, DEFAULT_TARGET = "2,-3", "-3", "-1,-2", "0"
 
 
@@ -259,9 +262,12 @@ def _fill(option: str, text: str | None, parameters: list[torch.nn.Parameter]) -
 
 
 def _matrix(option: str, text: str) -> Tensor:
-    """ "1,2;3,4" as a tensor of two rows; raises ValueError, in one line."""
+    """ "1,2;3,4", or "[1 2]; [3 4]", as a tensor of rows; raises ValueError, in one line."""
     try:
-        rows = [[float(v) for v in row.replace("−", "-").split(",")] for row in text.split(";")]
+        plain = text.replace("−", "-").translate(BRACKETS)
+        rows = [list(map(float, row.replace(",", " ").split())) for row in plain.split(";")]
+        if not all(rows):
+            raise ValueError
         return torch.tensor(rows, dtype=torch.float64)
     except ValueError:
         raise ValueError(

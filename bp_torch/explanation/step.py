@@ -1,6 +1,7 @@
 """One step of gradient descent with everything that can be said of its numbers."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,16 +53,19 @@ class Step:
 
     def truth(self, name: str, places: list[int]) -> list[float] | None:
         """∂C/∂θ for entries of the parameter of that name, to fifty digits; None for a step with
-        too many terms to work them out in a moment."""
+        too many terms to work them out in a moment, or so saturated that there are no digits."""
         parameters = dict(self.module.named_parameters())
         tensors = [parameter.detach() for parameter in parameters.values()]
         numbers = [value for tensor in tensors for value in tensor.reshape(-1).tolist()]
-        if self.samples * len(numbers) * len(places) > MOST_TERMS:
+        digits = max(fifty_digits.digits_for(link.z) for link in self.chain.layers)
+        work = self.samples * len(numbers) * len(places) * digits / fifty_digits.DIGITS
+        if work > MOST_TERMS:
             return None
         names = list(parameters)
         first = sum(t.numel() for t in tensors[: names.index(name)])
         cost = fifty_digits.model_cost(self.x, self.y, tensors, self.cost)
-        return fifty_digits.derivatives(cost, numbers, [first + place for place in places])
+        found = fifty_digits.derivatives(cost, numbers, [first + place for place in places], digits)
+        return found if all(map(math.isfinite, found)) else None
 
     def again(
         self, *, x: Tensor | None = None, module: Model | None = None, cost: str | None = None

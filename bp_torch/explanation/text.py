@@ -62,7 +62,8 @@ def _formula(line: str) -> list[str]:
     """As it stands, or broken at a space where it is too long, below what its = says."""
     if len(INDENT + line) <= WIDTH:
         return [INDENT + line]
-    below = INDENT + " " * (line.find("= ") + 2)
+    equals, begins = line.find("= ") + 2, len(line) - len(line.lstrip())
+    below = INDENT + " " * (equals if 2 <= equals < WIDTH // 3 else begins)
     return textwrap.wrap(
         line,
         WIDTH,
@@ -75,18 +76,32 @@ def _formula(line: str) -> list[str]:
 
 
 def _table(table: Table) -> Iterator[str]:
-    """Columns as wide as what stands in them; where that is too wide, headings take two lines."""
+    """Columns as wide as what stands in them; where that is too wide, headings take two lines, and
+    else the table is cut in two, one below the other."""
     for heading in ([table.columns], list(_two_lines(table.columns))):
         rows = [*heading, *table.rows]
         widths = [max(len(row[i]) for row in rows) for i in range(len(table.columns))]
         if (spare := WIDTH - sum(widths) - len(widths) + 1) >= 0:
             break
+    if spare < 0 and len(widths) > 2:
+        middle = (len(widths) + 2) // 2
+        yield from _table(_columns(table, [*range(middle)]))
+        yield ""
+        yield from _table(_columns(table, [0, *range(middle, len(widths))]))
+        return
     between = "  " if spare >= len(widths) - 1 else " "
     indent = " " * max(0, min(len(INDENT), spare - (len(between) - 1) * (len(widths) - 1)))
     for row in rows:
         first = row[0].ljust(widths[0])
         rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         yield (indent + between.join([first, *rest])).rstrip()
+
+
+def _columns(table: Table, which: Sequence[int]) -> Table:
+    return Table(
+        tuple(table.columns[i] for i in which),
+        tuple(tuple(row[i] for i in which) for row in table.rows),
+    )
 
 
 def _two_lines(headings: Sequence[str]) -> Iterator[tuple[str, ...]]:

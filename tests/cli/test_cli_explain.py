@@ -24,6 +24,15 @@ def test_explain_takes_the_users_numbers(run):
     assert "ν = 0.5" in out
 
 
+@pytest.mark.parametrize(
+    "typed", ["0.05,0.10", "0.05 0.10", "[0.05, 0.10]", "(.05,.1)", "5e-2,1e-1"]
+)
+def test_numbers_may_be_written_as_people_write_them(run, typed):
+    status, out, _ = run("explain", "--x", typed, "--weights", "1,2", "--bias", "0")
+    assert status == 0
+    assert "= 1·0.05 + 2·0.1 + 0 = 0.25" in out
+
+
 def test_explain_takes_a_network_and_several_samples(run):
     status, out, _ = run(
         *("explain", "--layers", "2,1", "--x", "1,2;3,4;5,6", "--target", "0;1;1", "--seed", "3")

@@ -324,3 +324,25 @@ def test_what_does_not_fit_is_one_clear_line(call, said):
     with pytest.raises((TypeError, ValueError), match=re.escape(said)) as raised:
         call()
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("z", [5.0, 40.0, 200.0, 700.0, -700.0])
+def test_the_truth_is_the_truth_however_saturated(z):
+    """σ′(z)² y-free: C = ½ŷ², so ∂C/∂b = ŷ σ′(z) ≈ e^{−|z|}, of which float64 has all digits."""
+    story = explain(neuron([1.0], z), tensor([0.0]), tensor(0.0))
+    (truth,) = story.step.truth("bias", [0])
+    e = torch.exp(-torch.tensor(abs(z)).double())
+    prime = e / (1 + e) ** 2
+    expected = (prime / (1 + e) if z > 0 else prime * e / (1 + e)).item()
+    assert truth == pytest.approx(expected, rel=1e-14)
+    assert ("They do not agree" in str(story)) == (z > 30)
+
+
+def test_the_accurate_form_agrees_with_the_truth():
+    module = bp.Neuron(1, "accurate", dtype=torch.float64)
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+    story = explain(module, tensor([60.0]), tensor(0.0))
+    row = table_below(story, "Their product: the gradient").rows[0]
+    assert row[-3] == row[-1] != "0"
+    assert "They do not agree" not in str(story)

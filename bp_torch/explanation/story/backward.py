@@ -110,7 +110,7 @@ def where_the_formula_comes_from(writer: Writer) -> Section:
             Formula(
                 (
                     f"ŷ = 1/u,  u = 1 + e^(−z)            u = {writer.n(u)}",
-                    f"dŷ/du = −1/u²                       = {writer.n(-1 / u**2)}",
+                    f"dŷ/du = −1/u²                       = {writer.n(-out * out)}",
                     f"du/dz = −e^(−z)                     = {writer.n(-e)}",
                     f"dŷ/dz = e^(−z)/u² = (1/u)·(1 − 1/u) = {writer.n(out)}·{writer.n(1 - out)}"
                     f" = {writer.n(out * (1 - out))}",

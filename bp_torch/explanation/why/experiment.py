@@ -1,6 +1,7 @@
 """What an answer is made of, and what the experiments have in common."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from bp_torch.chain_rule import backprop
 from bp_torch.costs import COSTS
 from bp_torch.explanation.document import Part
+from bp_torch.explanation.notation import number
 from bp_torch.explanation.step import Step, descend, take_step
 from bp_torch.mistakes import Gradients, gradients_with
 from bp_torch.neuron import Model, Network
@@ -126,6 +128,11 @@ def deep(step: Step, hidden: Sequence[int], outputs: int | None = None) -> Step:
     sizes = [step.x.shape[1], *hidden, targets.shape[1]]
     network = Network(sizes, dtype=torch.float64, generator=generator)
     return take_step(network, step.x, targets, cost=step.cost, learning_rate=step.learning_rate)
+
+
+def cost_in_words(value: float) -> str:
+    """The number, also where there is none any more."""
+    return number(value) if math.isfinite(value) else "no number any more"
 
 
 def rms(values: Tensor) -> float:

@@ -12,6 +12,7 @@ from bp_torch.explanation.why.experiment import (
     Answer,
     H,
     LookedAt,
+    cost_in_words,
     descent,
     looked_at,
     measured_slope,
@@ -42,7 +43,7 @@ def sigma_prime(step: Step) -> Answer:
     ]
     after = (
         f"After {STEPS} steps the cost is {number(costs[-1])} with σ′ and "
-        f"{number(wrong_costs[-1])} without."
+        f"{cost_in_words(wrong_costs[-1])} without."
     )
     if step.cost == "quadratic":
         other = step.again(cost="cross-entropy").chain.gradients[w.parameter]
@@ -118,8 +119,8 @@ def reuse_output(step: Step) -> Answer:
             Table(("z", "ŷ", "ŷ(1 − ŷ)", "σ twice"), rows),
             Sentences(
                 f"After {STEPS} steps the cost is {number(costs[-1])} with the output reused, and "
-                f"{number(wrong_costs[-1])} with σ twice: it learns all the same, which is why "
-                f"nobody notices. But a step that is not along the slope is not gradient descent."
+                f"{cost_in_words(wrong_costs[-1])} with σ twice: it may learn all the same, which is "
+                f"why nobody notices. But a step that is not along the slope is not gradient descent."
             ),
         ),
         {
