@@ -119,8 +119,8 @@ def reuse_output(step: Step) -> Answer:
             Table(("z", "ŷ", "ŷ(1 − ŷ)", "σ twice"), rows),
             Sentences(
                 f"After {STEPS} steps the cost is {number(costs[-1])} with the output reused, and "
-                f"{cost_in_words(wrong_costs[-1])} with σ twice: it may learn all the same, so that "
-                f"nobody notices. But a step that is not along the slope is not gradient descent."
+                f"{cost_in_words(wrong_costs[-1])} with σ twice: it may learn all the same, so "
+                f"that nobody notices. But a step off the slope is no gradient descent."
             ),
         ),
         {
