@@ -7,7 +7,8 @@ import torch
 
 import bp_torch as bp
 from bp_torch.derivative import sigmoid_prime
-from bp_torch.explanation import example, explain
+from bp_torch.explanation import explain
+from bp_torch.explanation.examples import EXAMPLES
 from bp_torch.explanation.notation import number
 from bp_torch.explanation.text import as_text
 from bp_torch.explanation.why import TOPICS, answer
@@ -38,10 +39,10 @@ def draw(module, samples, seed, cost="quadratic"):
 
 
 STEPS = {
-    "cs231n": lambda: example("cs231n").step,
-    "mazur": lambda: example("mazur").step,
-    "nielsen": lambda: example("nielsen").step,
-    "seed": lambda: example("seed").step,
+    "cs231n": EXAMPLES["cs231n"].step,
+    "mazur": EXAMPLES["mazur"].step,
+    "nielsen": EXAMPLES["nielsen"].step,
+    "seed": EXAMPLES["seed"].step,
     "neuron, 3 samples": lambda: draw(bp.Neuron(4, dtype=torch.float64), 3, 1),
     "2-3-2, 4 samples": lambda: draw(bp.Network([2, 3, 2], dtype=torch.float64), 4, 2),
     "2-3-2, cross-entropy": lambda: draw(
@@ -264,7 +265,11 @@ PLANTED = {
 
 @pytest.mark.parametrize("topic", TOPICS)
 def test_a_claim_planted_wrong_is_caught(topic, monkeypatch):
-    step = example("mazur").step if topic in ("updated-weights", "paths") else example("seed").step
+    step = (
+        EXAMPLES["mazur"].step()
+        if topic in ("updated-weights", "paths")
+        else EXAMPLES["seed"].step()
+    )
     CLAIMS[topic](step)
     name, wrong = PLANTED[topic]
     right = TOPICS[topic]
@@ -289,13 +294,13 @@ def test_a_wrong_chain_rule_is_seen_by_the_measured_slope(monkeypatch):
     planted = forms.Form(sigmoid=form.sigmoid, prime=wrong, apply=form.apply)
     monkeypatch.setitem(chain_rule.FORMS, "textbook", planted)
     for topic in ("sigma-prime", "by-what", "x", "bias", "updated-weights", "paths"):
-        step = example("mazur").step
+        step = EXAMPLES["mazur"].step()
         with pytest.raises(AssertionError):
             CLAIMS[topic](step)
 
 
 def test_the_numbers_are_in_the_words():
-    step = example("cs231n").step
+    step = EXAMPLES["cs231n"].step()
     for topic, names in {
         "sigma-prime": ("measured", "with", "without", "cost with", "cost without"),
         "z-or-output": ("measured", "at z", "at the output"),
@@ -311,6 +316,6 @@ def test_the_numbers_are_in_the_words():
 
 def test_nielsens_saturated_neuron_needs_as_long_as_his_figure_shows():
     """Chapter 3: "the first 150 or so learning epochs" hardly change anything."""
-    found = numbers("slow", example("cs231n").step)
+    found = numbers("slow", EXAMPLES["cs231n"].step())
     assert 150 < found["quadratic steps"] < 300
     assert math.isfinite(found["cross-entropy steps"])
