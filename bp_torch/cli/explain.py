@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bp_torch import checks, explanation
 from bp_torch.cli.options import number, one_of, whole
+from bp_torch.explanation.explanation import PICTURES, Picture
 from bp_torch.explanation.text import as_text
 from bp_torch.explanation.why import TOPICS, Topic, answer
 from bp_torch.neuron import Model, Network, Neuron
@@ -101,8 +102,15 @@ def explain(
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Draw the step as a circuit, .svg or .png.", show_default=False),
+        typer.Option(help="Draw the step, .svg or .png.", show_default=False),
     ] = None,
+    picture: Annotated[
+        Picture,
+        one_of(
+            Picture,
+            "Of --figure: circuit; sigma-prime, with the samples; cost, with the way downhill.",
+        ),
+    ] = "circuit",
     seed: Annotated[
         int | None,
         typer.Option(
@@ -111,6 +119,7 @@ def explain(
     ] = None,
 ) -> None:
     """Explain one step of backpropagation, with your numbers."""
+    checks.require_one_of("--picture", picture, PICTURES)
     if why is not None:
         checks.require_one_of("the topic of --why", why, TOPICS)
     for option, path in (("--html", html), ("--figure", figure)):
@@ -156,7 +165,7 @@ def explain(
         story.to_html(html)
         print(f"\npage    {html}")
     if figure is not None:
-        story.figure(figure)
+        story.figure(figure, picture)
         print(f"\nfigure  {figure}")
 
 

@@ -1,19 +1,65 @@
 """One step explained: what a user calls, and what comes back."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
+import torch
 from torch import Tensor
 
 from bp_torch import checks
 from bp_torch.explanation.document import Section
 from bp_torch.explanation.examples import EXAMPLES
 from bp_torch.explanation.markdown import as_markdown
-from bp_torch.explanation.step import Step, take_step
+from bp_torch.explanation.step import Step, descend, take_step
 from bp_torch.explanation.story import story
 from bp_torch.explanation.text import as_text
 from bp_torch.explanation.why import TOPICS, answer
 from bp_torch.neuron import Model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+Picture = Literal["circuit", "sigma-prime", "cost"]
+
+WAY = 100
+"""Steps of the descent in the picture of the cost."""
+
+
+def _circuit(step: Step) -> "Figure":
+    from bp_torch import pictures
+
+    return pictures.circuit_figure(step.module, step.chain)
+
+
+def _sigma_prime(step: Step) -> "Figure":
+    from bp_torch import pictures
+
+    return pictures.sigma_prime_figure(step.chain.z.reshape(step.samples, -1)[:, 0])
+
+
+def _cost(step: Step) -> "Figure":
+    from bp_torch import pictures
+
+    module, path = step.module, []
+    for left in range(WAY, -1, -1):
+        layer = module.layers[0]
+        numbers = torch.cat([layer.weight.detach().flatten(), layer.bias.detach().flatten()])
+        path.append((numbers[0].item(), numbers[1].item()))
+        if left:
+            module, _ = descend(
+                module, step.x, step.y, cost=step.cost, learning_rate=step.learning_rate, steps=1
+            )
+    return pictures.cost_surface_figure(module, step.x, step.y, cost=step.cost, path=path)
+
+
+PICTURES: dict[Picture, Callable[[Step], "Figure"]] = {
+    "circuit": _circuit,
+    "sigma-prime": _sigma_prime,
+    "cost": _cost,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +103,21 @@ class Explanation:
             whys={topic: answer(topic, self.step) for topic in TOPICS},
         )
 
-    def figure(self, path: str | os.PathLike[str]) -> None:
-        """Draw the step as a circuit, in SVG or PNG by the file's name.
+    def figure(self, path: str | os.PathLike[str], picture: Picture = "circuit") -> None:
+        """Draw the step, in SVG or PNG by the file's name.
 
-        Raises ValueError for another ending, and for a network too large to be drawn.
+        Args:
+            picture: "circuit", values forward and gradients backward; "sigma-prime", σ with the
+                samples on it, and σ′; "cost", the cost over two weights with the way of a hundred
+                such steps.
+
+        Raises:
+            ValueError: another ending or picture, or a network too large for a circuit.
         """
         from bp_torch import pictures
 
-        pictures.save(pictures.circuit_figure(self.step.module, self.step.chain), path)
+        drawn = checks.require_one_of("picture", picture, PICTURES)
+        pictures.save(drawn(self.step), path)
 
 
 def explain(

@@ -100,6 +100,17 @@ def test_explain_writes_a_page_and_a_figure(run, tmp_path):
     assert (tmp_path / "mine.svg").read_text() == (tmp_path / "again.svg").read_text()
 
 
+@pytest.mark.parametrize("picture", ["circuit", "sigma-prime", "cost"])
+@pytest.mark.parametrize("example", ["mazur", "nielsen", "seed"])
+def test_each_picture_can_be_drawn(run, tmp_path, picture, example):
+    arguments = ("--example", example, "--figure", "mine.svg", "--picture", picture)
+    status, _, err = run("explain", *arguments)
+    assert (status, err) == (0, "")
+    assert {"circuit": "backward", "sigma-prime": "saturated", "cost": "descent"}[picture] in (
+        (tmp_path / "mine.svg").read_text()
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -124,6 +135,7 @@ def test_explain_writes_a_page_and_a_figure(run, tmp_path):
         (["--model", "nothing.safetensors", "--row", "1"], "no model at nothing.safetensors"),
         (["--html", "nowhere/mine.html"], "--html must name a file in a folder that exists"),
         (["--figure", "mine.gif"], "must end with .svg or .png"),
+        (["--picture", "pie"], "--picture must be one of circuit, sigma-prime, cost"),
         (["--seed", "-1"], "seed must be a whole number"),
         (["--layers", "9,9", "--x", "1,2", "--figure", "a.svg"], "explain a smaller network"),
     ],
