@@ -15,6 +15,10 @@ from bp_torch.training.monitor import Monitor
 from bp_torch.training.run_card import command, first_step
 from bp_torch.training.score import Score, accuracy, evaluate
 
+EARLY = frozenset((0, *(4**k for k in range(24))))
+"""Steps that are looked at besides. At every power of two, looking took 11% of the time where the
+data are larger; so it takes less than a tenth."""
+
 METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
 
 
@@ -78,11 +82,11 @@ class Observer:
             self._monitor.end(self.steps, self._module, chain, self._data, self._config.cost)
 
     def _is_time_to_look(self, step: int) -> bool:
-        """At regular distances; before the first of them, where most is learnt, at 1, 2, 4, 8 …"""
+        """At regular distances; before the first of them, where most is learnt, at 1, 4, 16 …"""
         if not self._log_every:
             return False
         early = self._config.log_every is None and step < self._log_every
-        return step & (step - 1) == 0 if early else step % self._log_every == 0
+        return step in EARLY if early else step % self._log_every == 0
 
     def _compare(self, update: Update) -> None:
         by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)

@@ -84,7 +84,7 @@ def printed(text, encoding):
         ("ŷ = σ(z), σ′ = ŷ(1 − ŷ)", "y_hat = sigma(z), sigma' = y_hat(1 - y_hat)", None),
         ("∂C/∂ŷ · ∂²", "dC/dy_hat * d^2", "dC/dy_hat · d²"),
         ("Σᵢ δᵢ xᵢ, Wᵀδ", "sum_i delta_i x_i, W^Tdelta", None),
-        ("‖∂C/∂θ‖ ≤ ½ × 10⁻³", "||dC/dtheta|| <= 1/2 x 10^-^3", "||dC/dtheta|| <= ½ × 10^-³"),
+        ("‖∂C/∂θ‖ ≤ ½ × 10⁻³", "||dC/dtheta|| <= 1/2 x 10^-3", "||dC/dtheta|| <= ½ × 10^-³"),
         ("Δ … – “schön”", 'Delta ... - "schon"', 'Delta ... - "schön"'),
         ("⅓ 世 \udcff", "1/3 ? ?", None),
     ],
