@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BINS = 30
 """Of a histogram."""
 
+MOST_VALUES = 10_000
+"""In a histogram: with more it costs more than all else that is looked at."""
+
 SHOWN_FIRST = ("learning_rate", "seed", "layers", "mistake", "cost")
 """TensorBoard ticks five hyperparameters, and takes those first that are said to differ."""
 
@@ -76,9 +79,10 @@ class EventFile:
         self._write_summary(Summary(value=found), step)
 
     def histogram(self, tag: str, values: Tensor, step: int) -> None:
-        """How the values are spread."""
+        """How the values are spread; of very many, some at regular distances."""
         from torch.utils.tensorboard.summary import histogram
 
+        values = values.flatten()[:: -(-values.numel() // MOST_VALUES)]
         # In float64: bfloat16 is not known to NumPy, and a width may exceed what float32 holds.
         self._write_summary(histogram(tag, values.double().cpu().numpy(), bins=BINS), step)
 

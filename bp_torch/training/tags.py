@@ -46,8 +46,8 @@ TAGS = {
     "compare/autograd": "The same of autograd's gradient.",
     "weights/layer_N": "Weights of layer N.",
     "sigmoid_prime/layer_N": (
-        "σ′ of every unit of layer N for every training sample. ¼, at the right, is the most "
-        "there is; below 0.01, at the left, a unit hardly learns."
+        "σ′ of the units of layer N for the training samples, at most 10,000 of these numbers. ¼, "
+        "at the right, is the most there is; below 0.01, at the left, a unit hardly learns."
     ),
     "classes/precision_recall": "Precision over recall on the samples held out, at the end.",
     "pictures/sigma_prime": "σ with the training samples of the first output on it, and σ′ below.",
