@@ -219,26 +219,42 @@ function picture(id, width, height, title, inside) {
     `aria-labelledby="${id}-title"><title id="${id}-title">${title}</title>${inside}</svg>`;
 }
 
+// From left to right where there is room, else from the top down, each label at a height of its own.
+function placesOf(columns, room) {
+  const most = Math.max(...columns.map((column) => column.length)), last = columns.length - 1;
+  const left = 41, toCost = 102, up = 130;
+  const least = last > 1 || columns[1].length > 1 ? 235 : 165;
+  const needed = 2 * left + least * last + toCost;
+  if (room >= needed) {
+    const across = Math.min(250, (room - 2 * left - toCost) / last);
+    const width = 2 * left + across * last + toCost;
+    const at = (c, k) => [left + c * across,
+      12 + up * (most - columns[c].length) / 2 + up * k + up / 2];
+    const share = (c) => (columns[c].length > 1 && columns[c + 1].length > 1 ? 0.33 : 0.5);
+    return { width, height: up * most + 14, at, share, cost: [width - left, 12 + up * most / 2] };
+  }
+  const width = Math.max(room, 110 * most), edges = (c) => columns[c].length * columns[c + 1].length;
+  const tops = [60];
+  for (let c = 0; c < last; c++) tops.push(tops[c] + 40 * (edges(c) + 1) + 96);
+  const at = (c, k) => [width * (k + 0.5) / columns[c].length, tops[c]];
+  const share = (c, j, k) => {
+    const height = tops[c + 1] - tops[c];
+    return (44 + 40 * (j * columns[c + 1].length + k + 0.5)) / height;
+  };
+  return { width, height: tops[last] + 178, at, share, cost: [width / 2, tops[last] + 136] };
+}
+
 function drawCircuit(links, gradients, cost) {
-  const columns = [state.x, ...links.map((link) => link.yHat)];
-  const most = Math.max(...columns.map((column) => column.length));
-  const up = 124, left = 36, radius = 33, toCost = 92;
-  const room = widthOf("circuit") - 2 * left - toCost;
-  const least = columns.length > 2 || columns[1].length > 1 ? 235 : 150;  // room for the labels
-  const across = Math.max(least, Math.min(250, room / (columns.length - 1)));
-  const width = 2 * left + across * (columns.length - 1) + toCost, height = up * most + 14;
-  const at = (column, k) => [left + column * across,
-    12 + up * (most - columns[column].length) / 2 + up * k + up / 2];
-  const costAt = [width - left, 12 + up * most / 2];
+  const columns = [state.x, ...links.map((link) => link.yHat)], last = columns.length - 1;
+  const { width, height, at, share, cost: costAt } = placesOf(columns, widthOf("circuit"));
   let lines = "", labels = "", nodes = "";
   state.layers.forEach(({ weight }, l) => weight.forEach((values, k) => values.forEach((w, j) => {
-    const [x1, y1] = at(l, j), [x2, y2] = at(l + 1, k);
+    const [x1, y1] = at(l, j), [x2, y2] = at(l + 1, k), part = share(l, j, k);
     lines += tag("line", { x1, y1, x2, y2, class: "edge" });
-    const share = values.length > 1 && weight.length > 1 ? 0.33 : 0.5;
-    labels += pair(x1 + share * (x2 - x1), y1 + share * (y2 - y1),
+    const x = Math.max(46, Math.min(width - 46, x1 + part * (x2 - x1)));
+    labels += pair(x, y1 + part * (y2 - y1),
       `${start.names.weights[l][k][j]} = ${show(w, 3)}`, show(gradients[l].weight[k][j], 3));
   })));
-  const last = columns.length - 1;
   columns[last].forEach((_, k) => {
     const [x1, y1] = at(last, k);
     lines += tag("line", { x1, y1, x2: costAt[0], y2: costAt[1], class: "edge" });
@@ -247,9 +263,9 @@ function drawCircuit(links, gradients, cost) {
     const slope = c === 0 ? "" : show(gradients[c - 1].byOutput[k], 3);
     const name = c === 0 ? start.names.inputs[0][k]
       : oneNeuron ? "ŷ" : `${c === last ? "o" : start.names.inputs[c][k][0]}${"₁₂₃₄"[k]}`;
-    nodes += node(...at(c, k), name, show(value, 3), slope, radius);
+    nodes += node(...at(c, k), name, show(value, 3), slope, 38);
   }));
-  nodes += node(...costAt, "C", show(cost, 3), "1", radius);
+  nodes += node(...costAt, "C", show(cost, 3), "1", 38);
   picture("circuit", width, height, `Circuit of the step: the output is ` +
     `${columns[last].map((v) => show(v)).join(", ")}, the cost ${show(cost)}.`,
     lines + labels + nodes);

@@ -265,6 +265,8 @@ def test_fits_every_width(open_page, screenshots, name, width, scheme):
         })"""
     )
     assert overlapping == []
+    circuit = page.locator("#circuit")
+    assert circuit.evaluate("e => e.scrollWidth <= e.clientWidth")  # seen whole
     empty = page.locator(".panel svg").evaluate_all("all => all.filter((s) => !s.children.length)")
     assert empty == []
 

@@ -70,6 +70,7 @@ def open_page(browser, address, screenshots):
     yield open
     for page in context.pages:
         name = page.url.rpartition("#")[2].split("&")[0]
+        page.wait_for_timeout(2000)  # until its charts have faded in
         page.screenshot(path=screenshots / f"tensorboard-{name}.png")
     context.close()
 
