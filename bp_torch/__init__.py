@@ -1,19 +1,40 @@
 """bp_torch: backpropagation with the derivative in plain sight."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from bp_torch.chain_rule import Chain, LayerChain, backprop
-from bp_torch.costs import cross_entropy_cost, quadratic_cost
-from bp_torch.forms import sigmoid
-from bp_torch.fused import fused_cost
-from bp_torch.neuron import Layer, Network, Neuron
-from bp_torch.training.checkpoint import load
-
 if TYPE_CHECKING:
+    from bp_torch.chain_rule import Chain, LayerChain, backprop
+    from bp_torch.costs import cross_entropy_cost, quadratic_cost
     from bp_torch.explanation import Explanation, explain
+    from bp_torch.forms import sigmoid
+    from bp_torch.fused import fused_cost
     from bp_torch.judge import GradientMismatch, Report, assert_gradients, compare
+    from bp_torch.neuron import Layer, Network, Neuron
+    from bp_torch.training.api import train
+    from bp_torch.training.checkpoint import load, save
+    from bp_torch.training.result import Result
+    from bp_torch.training.trained import TrainedModel
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "chain_rule": ("Chain", "LayerChain", "backprop"),
+    "costs": ("cross_entropy_cost", "quadratic_cost"),
+    "explanation": ("Explanation", "explain"),
+    "forms": ("sigmoid",),
+    "fused": ("fused_cost",),
+    "judge": ("GradientMismatch", "Report", "assert_gradients", "compare"),
+    "neuron": ("Layer", "Network", "Neuron"),
+    "training.api": ("train",),
+    "training.checkpoint": ("load", "save"),
+    "training.result": ("Result",),
+    "training.trained": ("TrainedModel",),
+}
+"""Where each public name lives. It is imported when it is asked for: not every program needs all of
+them, and the command line must hear Ctrl-C before torch is there."""
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Chain",
@@ -24,6 +45,8 @@ __all__ = [
     "Network",
     "Neuron",
     "Report",
+    "Result",
+    "TrainedModel",
     "assert_gradients",
     "backprop",
     "compare",
@@ -32,7 +55,9 @@ __all__ = [
     "fused_cost",
     "load",
     "quadratic_cost",
+    "save",
     "sigmoid",
+    "train",
 ]
 
 
@@ -42,13 +67,8 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """What not every program needs, when it is asked for: it would be most of the import's cost."""
-    if name in ("GradientMismatch", "Report", "assert_gradients", "compare"):
-        from bp_torch import judge
-
-        return getattr(judge, name)
-    if name in ("Explanation", "explain"):
-        from bp_torch import explanation
-
-        return getattr(explanation, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = found  # the next time it is simply there
+    return found

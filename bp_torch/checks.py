@@ -55,6 +55,11 @@ def require_model(module: Any, kinds: Any) -> list[str]:
     class with a forward of its own, no hooks, and each layer with a weight and a bias for itself.
     """
     if not isinstance(module, kinds):
+        if hasattr(module, "standardise"):
+            raise TypeError(
+                "a trained model takes raw features, and the chain rule is written for what it "
+                "holds; use bp.backprop(model.module, model.standardise(x), y)"
+            )
         raise TypeError(
             f"module must be a bp_torch.Neuron or Network, got {type(module).__name__}; "
             f"for other code differentiate with autograd"

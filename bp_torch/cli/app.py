@@ -8,7 +8,7 @@ import torch
 import typer
 
 import bp_torch
-from bp_torch.cli import compare, explain, train
+from bp_torch.cli import cache, compare, explain, predict, train
 from bp_torch.cli.output import any_terminal, one_line
 from bp_torch.cli.status import BAD_INPUT, DIVERGED
 from bp_torch.training.descent import DivergedError
@@ -21,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("train", epilog=f"Example: {train.EXAMPLE}")(train.train)
+app.command("predict", epilog=f"Example: {predict.EXAMPLE}")(predict.predict)
+app.command("cache", epilog=f"Example: {cache.EXAMPLE}")(cache.cache)
 app.command("explain", epilog=f"Example: {explain.EXAMPLE}")(explain.explain)
 app.command("compare", epilog=f"Example: {compare.EXAMPLE}")(compare.compare)
 

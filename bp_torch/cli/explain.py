@@ -14,9 +14,9 @@ from bp_torch.explanation.explanation import PICTURES, Picture
 from bp_torch.explanation.text import as_text
 from bp_torch.explanation.why import TOPICS, Topic, answer
 from bp_torch.neuron import Model, Network, Neuron
-from bp_torch.training.checkpoint import about, load
+from bp_torch.training.checkpoint import load
 from bp_torch.training.config import CostName
-from bp_torch.training.data import DATASETS
+from bp_torch.training.prediction import row_of
 
 EXAMPLE = "bp-torch explain --weights 2,-3 --bias -3 --x -1,-2 --target 0 --learning-rate 0.5"
 
@@ -157,6 +157,8 @@ def explain(
             learning_rate=1.0 if learning_rate is None else learning_rate,
         )
     encoding = sys.stdout.encoding or "utf-8"
+    if model is not None:
+        print("The features are standardised, (x − μ)/s, as the model takes them.\n")
     if why is not None:
         print(as_text((answer(why, story.step),), encoding))
     else:
@@ -218,22 +220,23 @@ def _trained(
     path: Path, row: int | None, x: str | None, target: str | None
 ) -> tuple[Model, Tensor, Tensor]:
     """A trained model, and a row of its data or one that was typed."""
-    module = load(path)
+    model = load(path)
+    module = model.module
     if row is None:
         if x is None or target is None:
             raise ValueError(
                 "--model needs a sample: --row N of the data that it learnt from, or --x and "
                 "--target"
             )
-        samples = _matrix("--x", x)
+        samples = model.standardise(_matrix("--x", x)).double()
         return module, samples, _targets(target, module, len(samples))
     _require_absent("--row brings its own numbers", {"--x": x, "--target": target})
-    name = about(path).training.get("dataset")
-    dataset = checks.require_one_of("the model's data set", str(name), DATASETS).read()
-    rows = len(dataset.features)
-    if not 1 <= row <= rows:
-        raise ValueError(f"--row must be from 1 to {rows}, the rows of {name}; got {row}")
-    return module, dataset.features[row - 1 : row], dataset.targets[row - 1 : row]
+    x_row, y_row = row_of(model, row)
+    return (
+        module,
+        model.standardise(x_row).double(),
+        y_row.reshape(1, *module.layers[-1].bias.shape),
+    )
 
 
 def _targets(text: str | None, module: Model, samples: int) -> Tensor:

@@ -1,5 +1,6 @@
 """How an option's text becomes a value, where typer's own way would not say what came."""
 
+import csv
 from typing import Any, get_args
 
 import typer
@@ -17,6 +18,11 @@ def one_of(names: Any, help: str, *, show_default: bool | str = True) -> Any:
         help=help,
         show_default=show_default,
     )
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Names with commas between them; one that holds a comma stands in quotes."""
+    return tuple(next(csv.reader([text], skipinitialspace=True))) if text else ()
 
 
 def whole(text: str) -> int:

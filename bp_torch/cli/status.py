@@ -3,4 +3,5 @@
 DIVERGED = WRONG = 1
 BAD_INPUT = 2
 INCONCLUSIVE = 3
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+SIGNALLED = 128
+"""And the signal's number, as shells report it: 130 for Ctrl-C."""

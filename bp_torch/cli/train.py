@@ -1,30 +1,111 @@
-"""bp-torch train: a neuron, or a network of them, on real data."""
+"""bp-torch train: a neuron, or a network of them, on a table."""
 
 import os
+import sys
 from typing import Annotated, Literal, cast, get_args
 
 import typer
 
 from bp_torch import checks
-from bp_torch.cli.options import number, one_of, whole
-from bp_torch.cli.status import INTERRUPTED
+from bp_torch.cli.options import names, number, one_of, whole
+from bp_torch.cli.status import BAD_INPUT, SIGNALLED
+from bp_torch.cli.sweep import points
 from bp_torch.forms import Derivative
 from bp_torch.mistakes import MISTAKES, MistakeName
+from bp_torch.table.choice import Missing
 from bp_torch.training.config import STEPS_PER_LOOK, Config, CostName, DtypeName
 from bp_torch.training.data import DATASETS, DatasetName
+from bp_torch.training.descent import Schedule
 from bp_torch.training.device import DeviceName
 from bp_torch.training.gradients import GradientChoice
 
 Factor = Literal["sigma-prime", "x", "1/N"]
 
-EXAMPLE = "bp-torch train --dataset digits --layers 30 --epochs 100"
+EXAMPLE = "bp-torch train wine.csv --target quality --missing drop"
 
 
 def train(
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="A CSV or Parquet file, a folder or pattern of them, or a bundled set's name.",
+            show_default=Config.dataset,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="The column to learn.", metavar="COLUMN", show_default=False),
+    ] = None,
+    features: Annotated[
+        str, typer.Option(help="Columns to learn from.", metavar="COLUMNS", show_default="all")
+    ] = "",
+    drop: Annotated[
+        str, typer.Option(help="Columns to leave out.", metavar="COLUMNS", show_default=False)
+    ] = "",
+    one_hot: Annotated[
+        str,
+        typer.Option(
+            help="Columns of numbers that name categories; texts do anyway.",
+            metavar="COLUMNS",
+            show_default=False,
+        ),
+    ] = "",
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="All columns' names, where a CSV file has no line of them.",
+            metavar="COLUMNS",
+            show_default=False,
+        ),
+    ] = "",
+    missing: Annotated[
+        Missing | None,
+        one_of(
+            Missing, "Rows with missing values: drop them, or fill in the mean.", show_default=False
+        ),
+    ] = None,
+    positive: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of the target's two values is 1.",
+            metavar="VALUE",
+            show_default="the later, by size or by letters",
+        ),
+    ] = None,
+    sample_weight: Annotated[
+        str | None,
+        typer.Option(
+            help="The column that says how much a row counts.", metavar="COLUMN", show_default=False
+        ),
+    ] = None,
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        one_of(Literal["balanced"], "balanced: both classes count alike.", show_default=False),
+    ] = None,
+    test_size: Annotated[
+        float, typer.Option(parser=number, help="The share of every class that is held out.")
+    ] = Config.test_size,
+    test: Annotated[
+        str | None,
+        typer.Option(help="Other data to hold out.", metavar="DATA", show_default=False),
+    ] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            help="The folder for large tables once they are read; off: none.",
+            metavar="FOLDER",
+            show_default="the user's own",
+        ),
+    ] = None,
     dataset: Annotated[
-        Literal[DatasetName, "list"],
-        one_of(Literal[DatasetName, "list"], "breast-cancer or digits; 'list' describes them."),
-    ] = Config.dataset,
+        str | None,
+        one_of(
+            Literal[DatasetName, "list"],
+            "A bundled set: breast-cancer or digits; 'list' describes them.",
+            show_default=False,
+        ),
+    ] = None,
     layers: Annotated[
         str, typer.Option(help="Neurons in each hidden layer, as 30 or 30,20.", metavar="SIZES")
     ] = ",".join(map(str, Config.layers)),
@@ -50,6 +131,33 @@ def train(
     learning_rate: Annotated[
         float, typer.Option(parser=number, help="ν in w ← w − ν ∂C/∂w.")
     ] = Config.learning_rate,
+    momentum: Annotated[
+        float, typer.Option(parser=number, help="μ in v ← μv + ∂C/∂w, w ← w − νv.")
+    ] = Config.momentum,
+    l2: Annotated[float, typer.Option(parser=number, help="λ in C + λ/2 Σw².")] = Config.l2,
+    l1: Annotated[
+        float, typer.Option(parser=number, help="λ in C + λ Σ|w|, which makes weights 0.")
+    ] = Config.l1,
+    schedule: Annotated[
+        Schedule, one_of(Schedule, "Of ν over the epochs: constant, linear or cosine.")
+    ] = Config.schedule,
+    early_stopping: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole,
+            help="Epochs without a lower cost over what is held out, then stop.",
+            show_default="never",
+        ),
+    ] = Config.early_stopping,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A run for each value, as learning-rate=0.1,1 or seed=0:5; more than once: all "
+            "together.",
+            metavar="OPTION=VALUES",
+            show_default=False,
+        ),
+    ] = None,
     init_weight: Annotated[
         float | None,
         typer.Option(
@@ -110,8 +218,22 @@ def train(
     """Train a sigmoid neuron, or a network of them, by gradient descent."""
     if dataset == "list":
         return list_datasets()
+    if data is not None and dataset is not None:
+        raise ValueError(f"DATA is {data!r}, and --dataset {dataset!r}; choose one of them")
     config = Config(
-        dataset=dataset,
+        dataset=data or dataset or Config.dataset,
+        target=target,
+        features=names(features),
+        drop=names(drop),
+        one_hot=names(one_hot),
+        columns=names(columns),
+        missing=missing,
+        positive=positive,
+        sample_weight=sample_weight,
+        class_weight=class_weight,
+        test_size=test_size,
+        test=test,
+        cache=cache,
         layers=_sizes(layers),
         cost=cost,
         gradient=gradient,
@@ -119,6 +241,11 @@ def train(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        momentum=momentum,
+        l2=l2,
+        l1=l1,
+        schedule=schedule,
+        early_stopping=early_stopping,
         init_weight=init_weight,
         init_bias=init_bias,
         mistake=_mistake(without, mistake),
@@ -130,14 +257,26 @@ def train(
         name=name,
         runs=runs,
     )
-    from bp_torch.cli.terminal import ProgressBar, print_result
-    from bp_torch.training.loop import run
+    configs = points(config, sweep or [])
+    from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
+    from bp_torch.training.loop import read, run
+    from bp_torch.training.signals import Interrupted
 
-    with ProgressBar() as bar:
-        result = run(config, watch=bar.show)
-    print_result(result)
-    if result.interrupted:
-        raise typer.Exit(INTERRUPTED)
+    try:
+        if len(configs) > 1:
+            status = print_sweep(configs, read(config))
+        else:
+            with ProgressBar() as bar:
+                result = run(config, watch=bar.show)
+            print_result(result)
+            status = BAD_INPUT if result.path is None else 0
+            if result.signal is not None:
+                status = SIGNALLED + result.signal
+    except Interrupted as error:
+        print(f"bp-torch: {error}", file=sys.stderr)
+        status = SIGNALLED + error.number
+    if status:
+        raise typer.Exit(status)
 
 
 def list_datasets() -> None:

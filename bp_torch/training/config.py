@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -14,7 +15,9 @@ from bp_torch.costs import COSTS
 from bp_torch.dtypes import DTYPES
 from bp_torch.forms import FORMS, Derivative
 from bp_torch.mistakes import MISTAKES, MistakeName
-from bp_torch.training.data import DATASETS, DatasetName
+from bp_torch.table.choice import Choice, Missing
+from bp_torch.training.data import BUNDLED_TARGET, DATASETS, name_of
+from bp_torch.training.descent import Rule, Schedule
 from bp_torch.training.device import DeviceName, resolve_device
 from bp_torch.training.gradients import GRADIENTS, GradientChoice
 from bp_torch.training.run_folder import require_folder_name, require_runs
@@ -30,7 +33,33 @@ STEPS_PER_LOOK = 300
 class Config:
     """One training run. Raises ValueError, naming what was expected, for a value out of range."""
 
-    dataset: DatasetName = "breast-cancer"
+    dataset: Any = "breast-cancer"
+    """The table: a bundled set's name, a path (a CSV or Parquet file, a folder or a pattern of
+    them), a pandas or polars frame, an Arrow table, an array or a tensor."""
+    target: Any = None
+    """The column that is learnt, or its values; None: of a bundled set its class."""
+    features: tuple[str, ...] = ()
+    """The columns to learn from; none named: all others."""
+    drop: tuple[str, ...] = ()
+    """Columns to leave out."""
+    one_hot: tuple[str, ...] = ()
+    """Columns of numbers that name categories; texts do anyway."""
+    columns: tuple[str, ...] = ()
+    """The names of all columns, of a CSV file without a line of names."""
+    missing: Missing | None = None
+    """What becomes of rows with missing values: "drop", or "mean" fills it in; None: an error."""
+    sample_weight: str | None = None
+    """The column that says how much each row counts, for one neuron."""
+    class_weight: Literal["balanced"] | None = None
+    """"balanced": both classes count alike, however many rows they have; for one neuron."""
+    positive: str | None = None
+    """Which of a target's two values is 1; None: the later, by size or by letters."""
+    test_size: float = 0.2
+    """The share of every class that is held out."""
+    test: Any = None
+    """Other data to hold out, of any kind that `dataset` may be."""
+    cache: str | os.PathLike[str] | None = None
+    """The folder for large tables once they are read; "off": none; None: the user's own."""
     layers: tuple[int, ...] = ()
     """Neurons in each hidden layer; none: the outputs see the features directly."""
     cost: CostName = "quadratic"
@@ -42,6 +71,17 @@ class Config:
     batch_size: int = 32
     """Samples per step; 0: all of them."""
     learning_rate: float = 1.0
+    momentum: float = 0.0
+    """μ in v ← μv + ∂C/∂w, w ← w − νv."""
+    l2: float = 0.0
+    """λ in C + λ/2 Σw², over all weights and no bias."""
+    l1: float = 0.0
+    """λ in C + λ Σ|w|, which makes weights 0."""
+    schedule: Schedule = "constant"
+    """Of the learning rate over the epochs: constant, linear to a hundredth, or cosine to 0."""
+    early_stopping: int | None = None
+    """Stop when the cost over what is held out has not fallen for so many epochs, and keep the
+    weights of its lowest; None: all epochs."""
     init_weight: float | None = None
     """Where every weight of a neuron starts; None: at random."""
     init_bias: float | None = None
@@ -64,7 +104,7 @@ class Config:
     """The folder that holds the runs."""
 
     def __post_init__(self) -> None:
-        checks.require_one_of("data set", self.dataset, DATASETS)
+        self._require_data()
         checks.require_one_of("cost", self.cost, COSTS)
         checks.require_one_of("gradient", self.gradient, {"auto": None, **GRADIENTS})
         checks.require_one_of("derivative", self.derivative, FORMS)
@@ -92,10 +132,44 @@ class Config:
         self._keep("check_every", _interval("check-every", self.check_every))
         self._keep("log_every", _interval("log-every", self.log_every))
         self._keep("learning_rate", _learning_rate(self.learning_rate, DTYPES[self.dtype]))
+        self._keep("momentum", _share("momentum", self.momentum, 1.0))
+        for name in ("l2", "l1"):
+            self._keep(name, _share(name, getattr(self, name), math.inf))
+        checks.require_one_of("schedule", self.schedule, dict.fromkeys(get_args(Schedule)))
+        if self.early_stopping is not None:
+            patience = checks.require_whole("early stopping", self.early_stopping, 1, "epochs")
+            self._keep("early_stopping", patience)
         if self.name is not None:
             require_folder_name(self.name)
         require_runs(self.runs)
         resolve_device(self.device)
+
+    def _require_data(self) -> None:
+        known = isinstance(self.dataset, str) and self.dataset in DATASETS
+        if isinstance(self.dataset, str) and not known and not _may_be_path(self.dataset):
+            raise ValueError(
+                f"data set must be one of {', '.join(DATASETS)}, or a file with a table; there is "
+                f"no file {self.dataset!r}"
+            )
+        if known and self.target is None:
+            self._keep("target", BUNDLED_TARGET)
+        for name in ("features", "drop", "one_hot", "columns"):
+            self._keep(name, _names(name.replace("_", "-"), getattr(self, name)))
+        missing, weights = dict.fromkeys(get_args(Missing)), {"balanced": None}
+        if self.missing is not None:
+            checks.require_one_of("missing", self.missing, missing)
+        if self.class_weight is not None:
+            checks.require_one_of("class-weight", self.class_weight, weights)
+        size = self.test_size
+        if isinstance(size, bool) or not isinstance(size, Real) or not 0 < size < 1:
+            raise ValueError(f"test-size must be a share between 0 and 1, got {size!r}; try 0.2")
+        self._keep("test_size", float(size))
+        weighted = self.sample_weight is not None or self.class_weight is not None
+        if weighted and (self.layers or self.mistake or self.gradient not in ("auto", "fused")):
+            raise ValueError(
+                "sample and class weights are for one neuron and the fused gradient; leave out "
+                "layers, mistake and gradient, or the weights"
+            )
 
     def _require_sense_of_mistake(self) -> None:
         if self.mistake is None:
@@ -116,6 +190,30 @@ class Config:
         """The value as Python's own number: NumPy's would not go into JSON."""
         object.__setattr__(self, name, value)
 
+    def choice(self, target: str | None) -> Choice:
+        """What is asked of the table."""
+        return Choice(
+            target=target,
+            features=self.features,
+            drop=self.drop,
+            one_hot=self.one_hot,
+            missing=self.missing,
+            sample_weight=self.sample_weight,
+            positive=self.positive,
+            test_size=self.test_size,
+        )
+
+    @property
+    def rule(self) -> Rule:
+        """How a gradient becomes a step."""
+        return Rule(
+            learning_rate=self.learning_rate,
+            momentum=self.momentum,
+            l2=self.l2,
+            l1=self.l1,
+            schedule=self.schedule,
+        )
+
     def hyperparameters(self) -> dict[str, str | int | float]:
         """What shaped the result, as TensorBoard and the checkpoint name it."""
         return {  # in the order in which TensorBoard shows them
@@ -124,15 +222,43 @@ class Config:
             "layers": ",".join(map(str, self.layers)),
             "mistake": self.mistake or "none",
             "cost": self.cost,
-            "dataset": self.dataset,
+            "dataset": name_of(self.dataset),
+            "target": self.target if isinstance(self.target, str) else "array",
             "gradient": self.gradient,
             "derivative": self.derivative,
             "epochs": self.epochs,
             "batch_size": self.batch_size,
             "dtype": self.dtype,
+            "momentum": self.momentum,
+            "l2": self.l2,
+            "l1": self.l1,
+            "schedule": self.schedule,
+            "early_stopping": self.early_stopping or 0,
+            "class_weight": self.class_weight or "none",
             "init_weight": "random" if self.init_weight is None else self.init_weight,
             "init_bias": 0.0 if self.init_bias is None else self.init_bias,
         }
+
+
+def _may_be_path(text: str) -> bool:
+    """Whether it is one, or looks like one: a path that is not there is told by who reads it."""
+    return any(mark in text for mark in "./\\*") or Path(text).exists()
+
+
+def _names(what: str, names: Any) -> tuple[str, ...]:
+    if isinstance(names, str):
+        return (names,)
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{what} must be names of columns, as ('age', 'sex'), got {names!r}")
+    return tuple(names)
+
+
+def _share(what: str, value: Any, below: float) -> float:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0 <= value < below):
+        limit = f"a number from 0 to below {below:g}" if below < math.inf else "a number ≥ 0"
+        raise ValueError(f"{what} must be {limit}, got {value!r}; 0 leaves it out")
+    return float(value)
 
 
 def _sizes(layers: Any) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from bp_torch.table.storage import naming
 from bp_torch.training.tags import LAYOUT, TAGS, general
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ class EventFile:
         hyperparameters: dict[str, str | int | float],
         metrics: tuple[str, ...],
     ) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.summary.writer.record_writer import RecordWriter
-        from torch.utils.tensorboard.summary import custom_scalars, hparams
 
         # TensorBoard reads files whose name has "tfevents" in it.
         self._path = directory / f"events.out.tfevents.{int(time.time())}.bp_torch"
@@ -54,6 +53,18 @@ class EventFile:
         self._records = RecordWriter(self._file)
         self._described: set[str] = set()
         self.empty = True
+        try:
+            self._begin(hyperparameters, metrics)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(
+        self, hyperparameters: dict[str, str | int | float], metrics: tuple[str, ...]
+    ) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from torch.utils.tensorboard.summary import custom_scalars, hparams
+
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # SummaryWriter.add_hparams would open a second run beside this one; its three records
         # written into the run's own file show the same table.
@@ -110,7 +121,8 @@ class EventFile:
 
     def flush(self) -> None:
         """Let what was written be seen."""
-        self._file.flush()
+        with naming(self._path):
+            self._file.flush()
 
     def close(self, *, failed: bool) -> None:
         """Mark how the run has ended and close its file, which is removed where nothing is seen."""
@@ -119,8 +131,11 @@ class EventFile:
         status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
         with _content(self._end) as content:
             content.session_end_info.status = status
-        self._write_summary(self._end, 0)
-        self._file.close()
+        try:
+            self._write_summary(self._end, 0)
+        finally:
+            with naming(self._path):
+                self._file.close()
         if self.empty:
             self._path.unlink()
 
@@ -138,7 +153,8 @@ class EventFile:
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def _write(self, event: "Event") -> None:
-        self._records.write(event.SerializeToString())
+        with naming(self._path):
+            self._records.write(event.SerializeToString())
 
 
 @contextmanager

@@ -41,8 +41,17 @@ def chain(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
 
 def fused(module: Model, x: Tensor, y: Tensor, cost: str) -> CostAndGradients:
     """All in one pass over x; for one neuron, and always with the accurate form of σ′."""
+    return weighted(module, x, y, cost, None)
+
+
+def weighted(
+    module: Model, x: Tensor, y: Tensor, cost: str, sample_weight: Tensor | None
+) -> CostAndGradients:
+    """`fused` where samples count differently: Σ sᵢ cᵢ / Σ sᵢ."""
     neuron = require_one_neuron(module)
-    value, by_weight, by_bias = cost_and_gradients(x, y, neuron.weight, neuron.bias, cost)
+    value, by_weight, by_bias = cost_and_gradients(
+        x, y, neuron.weight, neuron.bias, cost, sample_weight=sample_weight
+    )
     return value, {"weight": by_weight, "bias": by_bias}
 
 
@@ -80,10 +89,12 @@ def gradient_for(module: Model, name: GradientChoice) -> GradientName:
     return name
 
 
-def require_one_neuron(module: Model) -> Neuron:
+def require_one_neuron(
+    module: Model,
+    what: str = "gradient fused is",
+    remedy: str = "choose manual or chain",
+) -> Neuron:
     """The module; raises ValueError for a network, which the fused step does not know."""
     if not isinstance(module, Neuron):
-        raise ValueError(
-            "gradient fused is for one neuron, and this is a network; choose manual or chain"
-        )
+        raise ValueError(f"{what} for one neuron, and this is a network; {remedy}")
     return module

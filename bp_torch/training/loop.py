@@ -1,94 +1,206 @@
-"""A training run from its configuration to its result: descend, compare, look, save."""
+"""A training run from its configuration to its result: read, descend, compare, look, save."""
 
+import platform
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
-from bp_torch.training.checkpoint import MODEL, About, save
+import bp_torch
+from bp_torch.dtypes import DTYPES
+from bp_torch.neuron import Model
+from bp_torch.table.cache import table_of
+from bp_torch.table.memory import with_target
+from bp_torch.table.source import Source
+from bp_torch.table.table import Table
+from bp_torch.training.checkpoint import MODEL, save
 from bp_torch.training.config import Config
-from bp_torch.training.data import DATASETS, split
-from bp_torch.training.descent import descend, require_finite_weights
-from bp_torch.training.gradients import gradient_for
+from bp_torch.training.data import Data, Samples, balanced, name_of
+from bp_torch.training.descent import Update, descend, require_finite_weights
+from bp_torch.training.early_stopping import EarlyStopping
+from bp_torch.training.gradients import gradient_for, require_one_neuron
 from bp_torch.training.model import build, describe
 from bp_torch.training.observer import Observer, Progress
+from bp_torch.training.prediction import source_of
 from bp_torch.training.result import Result
 from bp_torch.training.run_folder import run_folder
-from bp_torch.training.score import evaluate
-from bp_torch.training.standardisation import Standardisation
+from bp_torch.training.score import evaluate, metrics
+from bp_torch.training.signals import Signals
 from bp_torch.training.torch_defaults import torch_defaults
+from bp_torch.training.trained import About, TrainedModel
+
+
+def read(config: Config) -> Table:
+    """The table that a run learns from; raises ValueError, in one line, for what is none."""
+    source, target = _source(config, config.dataset, config.target)
+    test = None if config.test is None else _source(config, config.test, None)[0]
+    return table_of(
+        source,
+        config.choice(target),
+        test=test,
+        dtype="float64" if config.dtype == "float64" else "float32",
+        cache=config.cache,
+    )
 
 
 @torch_defaults()
-def run(config: Config, *, watch: Callable[[Progress], None] = lambda progress: None) -> Result:
+def run(
+    config: Config,
+    *,
+    table: Table | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Result:
     """Train as asked, write the run's folder, and say what came of it.
 
-    The folder runs/NAME then holds an event file for TensorBoard and model.safetensors. Ctrl-C
-    (KeyboardInterrupt) ends the descent early; what was learnt until then is saved.
+    The folder runs/NAME then holds an event file for TensorBoard and model.safetensors. Ctrl-C,
+    SIGTERM and SIGHUP end the descent early; what was learnt until then is saved.
 
     Args:
         config: what to do.
-        watch: called before every step.
+        table: what to learn from, where it has been read already.
+        watch: called before every step that is looked at, and after every stretch of others.
 
     Raises:
         DivergedError: the cost or a weight stopped being finite; no model was written.
         FileExistsError: a run of that name exists or is going on; it is left as it is.
-        ValueError: features or targets that cannot be learnt from, or layers that do not fit into
-            memory.
+        ValueError: a table that cannot be learnt from, or layers that do not fit into memory.
+        Interrupted: a signal came before there was anything to save.
     """
-    dataset = DATASETS[config.dataset].read()
-    raw = split(dataset)
-    standardise = Standardisation.of(raw.x_train)
-    generator = torch.Generator().manual_seed(config.seed)
-    module = build(config, dataset, generator)
-    gradient = "chain" if config.mistake else gradient_for(module, config.gradient)
-    config = replace(config, gradient=gradient)
-    data = standardise.prepare(raw, module)
+    with Signals() as signals:
+        started = time.perf_counter()
+        table = read(config) if table is None else table
+        reading = time.perf_counter() - started
+        generator = torch.Generator().manual_seed(config.seed)
+        module = build(config, table, generator)
+        gradient = "chain" if config.mistake else gradient_for(module, config.gradient)
+        config = replace(config, gradient=gradient)
+        data = Data.of(table, module)
+        samples = _weighed(config, module, data.train)
 
-    with run_folder(config.runs, config.name, otherwise=_folder_name(config)) as directory:
-        with Observer(config, module, data, directory) as observer:
+        folder = run_folder(config.runs, config.name, otherwise=_folder_name(config, table))
+        with folder as directory, Observer(config, module, data, directory) as observer:
+            signals.wait()  # from here on there is something to lose
             started = time.perf_counter()
-            interrupted = False
-            try:
-                for update in descend(
-                    module,
-                    data.x_train,
-                    data.y_train,
-                    cost=config.cost,
-                    gradient=gradient,
-                    mistake=config.mistake,
-                    epochs=config.epochs,
-                    batch_size=config.batch_size,
-                    learning_rate=config.learning_rate,
-                    generator=generator,
-                ):
-                    observer.before(update)
+            stopping = EarlyStopping(config.early_stopping, module)
+            events = descend(
+                module,
+                samples,
+                cost=config.cost,
+                gradient=gradient,
+                mistake=config.mistake,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                rule=config.rule,
+                generator=generator,
+                next_seen=observer.next_seen,
+            )
+            with signals.noting_interrupts():
+                for event in events:
+                    if isinstance(event, Update):
+                        observer.before(event)
+                    else:
+                        observer.passed(event)
+                        if event.ends_epoch and stopping.is_over(data.test, config.cost):
+                            break
                     watch(observer.progress)
-            except KeyboardInterrupt:
-                interrupted = True
+                    if signals.came:
+                        break
             seconds = time.perf_counter() - started
+            stopping.keep_best()
             require_finite_weights(module, observer.steps, config.learning_rate)
             observer.after()
+            model = _model(config, module, table)
+            saved = Data.of(table, model.module)
+            parts = [saved.train, saved.test]
+            scores = [evaluate(model.module, part, config.cost) for part in parts]
+            measured = [metrics(model.module, part) for part in parts]
+            model.about.metrics.update(
+                {
+                    name: asdict(score) | asdict(metric)
+                    for name, score, metric in zip(
+                        ("training", "held_out"), scores, measured, strict=True
+                    )
+                }
+            )
+            path, trouble = _saved(model, directory)
+            return Result(
+                config=config,
+                directory=directory,
+                path=path,
+                model=model,
+                description=describe(module),
+                train=scores[0],
+                test=scores[1],
+                train_metrics=measured[0],
+                test_metrics=measured[1],
+                comparison=observer.comparison,
+                notes=(*table.notes, *observer.trouble, *trouble),
+                steps=observer.steps,
+                seconds=seconds,
+                reading=reading,
+                signal=signals.came,
+                stopped=stopping.over,
+            )
 
-        about = About(dataset.feature_names, dataset.class_names, config.hyperparameters())
-        save(standardise.fold_into(module), directory / MODEL, about)
-        return Result(
-            config=config,
-            directory=directory,
-            model=directory / MODEL,
-            module=describe(module),
-            train=evaluate(module, data.x_train, data.y_train, config.cost),
-            test=evaluate(module, data.x_test, data.y_test, config.cost),
-            comparison=observer.comparison,
-            steps=observer.steps,
-            seconds=seconds,
-            interrupted=interrupted,
-        )
+
+def _source(config: Config, dataset: object, target: object) -> tuple[Source, str | None]:
+    """Where the table comes from, and the name of its target."""
+    source = source_of(dataset, config.columns)
+    if target is None or isinstance(target, str):
+        return source, target
+    return with_target(source, target)
 
 
-def _folder_name(config: Config) -> str:
+def _weighed(config: Config, module: Model, samples: Samples) -> Samples:
+    """The samples with the weights of their classes on top of their own."""
+    if samples.weight is not None or config.class_weight:
+        require_one_neuron(module, "sample and class weights are", "leave them out")
+    if config.class_weight is None:
+        return samples
+    return replace(samples, weight=balanced(samples.y, samples.weight))
+
+
+def _model(config: Config, module: Model, table: Table) -> TrainedModel:
+    """The module as it is saved: on the CPU, in float32 or float64, behind its standardisation."""
+    about = About(
+        columns=table.columns,
+        target=table.target,
+        content=table.content,
+        training=config.hyperparameters(),
+        versions={
+            "bp_torch": bp_torch.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+    dtype = torch.promote_types(DTYPES[config.dtype], torch.float32)
+    mean, deviation = torch.from_numpy(table.mean), torch.from_numpy(table.deviation)
+    return TrainedModel(module.to(device="cpu", dtype=dtype), mean, deviation, about)
+
+
+def _saved(model: TrainedModel, directory: Path) -> tuple[Path | None, list[str]]:
+    """Where the model is, and what was in the way: where its folder is full, elsewhere."""
+    try:
+        save(model, directory / MODEL)
+        return directory / MODEL, []
+    except OSError as error:
+        trouble = [f"the model could not be saved there: {error}"]
+    for elsewhere in (Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
+        path = elsewhere / f"{directory.name}-{time.time_ns()}.safetensors"
+        try:
+            save(model, path)
+            return path, [*trouble, f"it is saved in {path} instead"]
+        except OSError:
+            continue
+    return None, [*trouble, "nor anywhere else; it is in the result"]
+
+
+def _folder_name(config: Config, table: Table) -> str:
     """Of a run without a name: what was learnt, and the mistake that was made."""
+    name = name_of(config.dataset) if table.name in ("table", "array") else table.name
     if config.mistake is None:
-        return config.dataset
-    return f"{config.dataset}-{config.mistake}".replace("/", "-over-")
+        return name
+    return f"{name}-{config.mistake}".replace("/", "-over-")

@@ -7,9 +7,9 @@ import torch
 from bp_torch import checks
 from bp_torch.dtypes import DTYPES
 from bp_torch.neuron import Model, Network, Neuron
-from bp_torch.training.checkpoint import sizes_of
+from bp_torch.table.table import Table
 from bp_torch.training.config import Config
-from bp_torch.training.data import Dataset
+from bp_torch.training.data import NUMBERS_LOOKED_AT
 from bp_torch.training.device import resolve_device
 
 BYTES_PER_NUMBER = 64
@@ -17,17 +17,22 @@ BYTES_PER_NUMBER = 64
 are compared, and all factors of the chain rule looked at, in several copies, some in float64."""
 
 
-def build(config: Config, dataset: Dataset, generator: torch.Generator) -> Model:
+def sizes_of(module: Model) -> list[int]:
+    """The number of features, then of neurons in each layer; a lone neuron has no such number."""
+    outputs = [len(layer.bias) for layer in module.layers if layer.bias.ndim]
+    return [module.layers[0].weight.shape[-1], *outputs]
+
+
+def build(config: Config, table: Table, generator: torch.Generator) -> Model:
     """One neuron where two classes and no hidden layer allow it, a network otherwise.
 
     The weights are drawn on the CPU and in float32, so that they are the same on every device and,
     rounded, in every dtype. Raises ValueError for layers that do not fit into memory.
     """
-    samples, features = dataset.features.shape
-    outputs = dataset.targets.shape[1:]
-    sizes = [features, *config.layers, *(outputs or [1])]
+    features, outputs = table.train.x.shape[1], table.target.outputs
+    sizes = [features, *config.layers, outputs or 1]
     device = resolve_device(config.device)
-    _require_memory(sizes, samples, device)
+    _require_memory(sizes, min(len(table.train.x), NUMBERS_LOOKED_AT // features), device)
     module: Model
     if outputs or config.layers:
         module = Network(sizes, config.derivative, dtype=torch.float32, generator=generator)

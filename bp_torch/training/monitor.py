@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bp_torch.chain_rule import Chain
 from bp_torch.neuron import Model
-from bp_torch.training.data import Split
+from bp_torch.training.data import Data
 from bp_torch.training.event_file import EventFile
 from bp_torch.training.measurements import Factors, rms
 from bp_torch.training.tags import glossary
@@ -70,7 +70,7 @@ class Monitor:
         self._looks += 1
         self._events.flush()
 
-    def end(self, step: int, module: Model, chain: Chain, data: Split, cost: str) -> None:
+    def end(self, step: int, module: Model, chain: Chain, data: Data, cost: str) -> None:
         """Draw what was kept: a picture takes longer than a hundred steps, so none is drawn on the
         way."""
         from bp_torch import pictures
@@ -85,8 +85,8 @@ class Monitor:
             "pictures/delta": pictures.delta_figure(self._steps, self._deltas),
             "pictures/cost_surface": pictures.cost_surface_figure(
                 module,
-                data.x_train,
-                data.y_train,
+                data.train.x,
+                data.train.y,
                 cost=cost,
                 path=[(w[first].item(), w[second].item()) for w in weights],
                 weights=(first, second),
@@ -95,11 +95,11 @@ class Monitor:
         for tag, figure in figures.items():
             width, height = (round(v * pictures.DPI) for v in figure.get_size_inches())
             self._events.image(tag, pictures.png(figure), (width, height), step)
-        if data.y_test.shape[1:] in ((), (1,)):
+        if data.test.y.shape[1:] in ((), (1,)):
             with torch.no_grad():
-                outputs = module(data.x_test)
+                outputs = module(data.test.x)
             self._events.precision_recall(
-                "classes/precision_recall", data.y_test > 0.5, outputs, step
+                "classes/precision_recall", data.test.y > 0.5, outputs, step
             )
 
     def close(self, *, failed: bool) -> None:

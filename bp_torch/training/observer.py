@@ -1,5 +1,7 @@
 """Looking at a descent without changing it: compared with autograd, and seen in TensorBoard."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,8 +9,13 @@ from bp_torch.chain_rule import Chain, backprop
 from bp_torch.neuron import Model
 from bp_torch.training.comparison import Comparison, compare_gradients
 from bp_torch.training.config import STEPS_PER_LOOK, Config
-from bp_torch.training.data import Split
-from bp_torch.training.descent import Update, require_finite_weights, steps_per_epoch
+from bp_torch.training.data import NUMBERS_LOOKED_AT, Data
+from bp_torch.training.descent import (
+    Stretch,
+    Update,
+    require_finite_weights,
+    steps_per_epoch,
+)
 from bp_torch.training.gradients import GRADIENTS
 from bp_torch.training.measurements import saturation, update_size
 from bp_torch.training.monitor import Monitor
@@ -28,15 +35,19 @@ class Progress:
 
     step: int
     steps: int
+    samples: int
+    """That were learnt from so far, each as often as it was."""
     score: Score | None
 
 
 class Observer:
     """Looks at a descent without changing it: compares gradients and writes to TensorBoard."""
 
-    def __init__(self, config: Config, module: Model, data: Split, directory: Path) -> None:
-        self._config, self._module, self._data = config, module, data
-        epoch = steps_per_epoch(len(data.x_train), config.batch_size)
+    def __init__(self, config: Config, module: Model, data: Data, directory: Path) -> None:
+        self._config, self._module = config, module
+        rows = max(1, NUMBERS_LOOKED_AT // data.train.x.shape[1])
+        self._data = Data(data.train.first(rows), data.test.first(rows))
+        epoch = steps_per_epoch(len(data.train), config.batch_size)
         default_look = max(STEPS_PER_LOOK, epoch)
         self._check_every = epoch if config.check_every is None else config.check_every
         self._log_every = default_look if config.log_every is None else config.log_every
@@ -44,22 +55,42 @@ class Observer:
         if self._log_every:
             self._monitor = Monitor(directory, config.hyperparameters(), METRICS)
         self._total_steps = epoch * config.epochs
+        self._samples, self._epoch_steps = len(data.train), epoch
         self._score: Score | None = None
         self._since_look = Comparison()
         self.comparison = Comparison()
         self.steps = 0
+        self.trouble: list[str] = []
+        """What went wrong with the log, without which the run goes on."""
 
     def __enter__(self) -> "Observer":
         return self
 
     def __exit__(self, kind: object, *exception: object) -> None:
-        if self._monitor:
-            self._monitor.close(failed=kind is not None)
+        with self._logging():
+            if self._monitor:
+                self._monitor.close(failed=kind is not None)
+
+    def next_seen(self, step: int) -> int:
+        """The first step from that one on that is compared or looked at."""
+        if self._check_every == 1 or self._log_every == 1:
+            return step
+        ahead = [self._total_steps]
+        for every in filter(None, (self._check_every, self._log_every)):
+            ahead.append(-(-step // every) * every)
+        if self._log_every and self._config.log_every is None:
+            ahead += [early for early in EARLY if step <= early < self._log_every]
+        return min(ahead)
 
     @property
     def progress(self) -> Progress:
         """Where the descent stands."""
-        return Progress(step=self.steps, steps=self._total_steps, score=self._score)
+        samples = round(self.steps / self._epoch_steps * self._samples)
+        return Progress(self.steps, self._total_steps, samples, self._score)
+
+    def passed(self, stretch: Stretch) -> None:
+        """Updates have been made that were not looked at."""
+        self.steps = stretch.steps
 
     def before(self, update: Update) -> None:
         """An update is about to be made: compare and look, where it is time to."""
@@ -69,17 +100,29 @@ class Observer:
         if self._is_time_to_look(update.step):
             # The cost may be finite still where a weight is not: σ(∞) = 1.
             require_finite_weights(self._module, update.step, self._config.learning_rate)
-            size = update_size(self._module, update.gradients, self._config.learning_rate)
+            size = update_size(self._module, update.gradients, update.learning_rate)
             self._look(update.step, size)
             if update.step == 0 and self._monitor:
                 card = first_step(self._config, self._module, update.x, update.y)
-                self._monitor.begin(card, command(self._config))
+                with self._logging():
+                    self._monitor.begin(card, command(self._config))
 
     def after(self) -> None:
         """The descent has ended: a last look, with the weights as they will be saved."""
         if self._monitor:
             chain = self._look(self.steps, {}, histograms=True)
-            self._monitor.end(self.steps, self._module, chain, self._data, self._config.cost)
+        if self._monitor:
+            with self._logging():
+                self._monitor.end(self.steps, self._module, chain, self._data, self._config.cost)
+
+    @contextmanager
+    def _logging(self) -> Iterator[None]:
+        """Go on without a log where it cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            self.trouble.append(f"the log for TensorBoard ends early: {error}")
+            self._monitor, self._log_every = None, 0
 
     def _is_time_to_look(self, step: int) -> bool:
         """At regular distances; before the first of them, where most is learnt, at 1, 4, 16 …"""
@@ -89,6 +132,8 @@ class Observer:
         return step in EARLY if early else step % self._log_every == 0
 
     def _compare(self, update: Update) -> None:
+        if self._data.train.weight is not None:
+            return  # autograd's peer knows no weights
         by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)
         if self._config.gradient == "autograd":
             _, by_hand = GRADIENTS["manual"](*batch)
@@ -98,25 +143,26 @@ class Observer:
         self.comparison |= comparison
 
     def _look(self, step: int, scalars: dict[str, float], *, histograms: bool = False) -> Chain:
-        assert self._monitor is not None
         module, data, cost = self._module, self._data, self._config.cost
-        chain = backprop(module, data.x_train, data.y_train, cost=cost)
-        test = evaluate(module, data.x_test, data.y_test, cost)
+        chain = backprop(module, data.train.x, data.train.y, cost=cost)
+        test = evaluate(module, data.test, cost)
         self._score = Score(
             cost=chain.cost.item(),
-            accuracy=accuracy(chain.y_hat, data.y_train),
-            samples=len(data.y_train),
+            accuracy=accuracy(chain.y_hat, data.train.y),
+            samples=len(data.train),
         )
         scalars = scalars | {
             "cost/train": self._score.cost,
             "cost/test": test.cost,
             "accuracy/train": self._score.accuracy,
             "accuracy/test": test.accuracy,
-            **saturation(chain, data.y_train),
+            **saturation(chain, data.train.y),
         }
         if self._since_look.steps:
             scalars["compare/by_hand"] = self._since_look.by_hand
             scalars["compare/autograd"] = self._since_look.autograd
             self._since_look = Comparison()
-        self._monitor.look(step, scalars, module, chain, histograms=histograms)
+        if self._monitor:
+            with self._logging():
+                self._monitor.look(step, scalars, module, chain, histograms=histograms)
         return chain

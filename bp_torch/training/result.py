@@ -5,7 +5,8 @@ from pathlib import Path
 
 from bp_torch.training.comparison import Comparison
 from bp_torch.training.config import Config
-from bp_torch.training.score import Score
+from bp_torch.training.score import Metrics, Score
+from bp_torch.training.trained import TrainedModel
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,29 @@ class Result:
     config: Config
     """As it was run: a gradient in place of "auto"."""
     directory: Path
-    model: Path
-    module: str
+    path: Path | None
+    """Of the model; None where it could not be saved anywhere."""
+    model: TrainedModel
+    """As it is saved."""
+    description: str
     train: Score
     test: Score
+    train_metrics: Metrics
+    test_metrics: Metrics
     comparison: Comparison
+    notes: tuple[str, ...]
+    """What was left out of the table, and what went wrong with the run's files."""
     steps: int
     seconds: float
     """Spent in the descent, comparisons and looks included."""
-    interrupted: bool
+    reading: float
+    """Seconds spent to read the table, or to find it read."""
+    signal: int | None
+    """That ended the run early; None: none did."""
+    stopped: bool
+    """Early, since the cost over what is held out did not fall any more."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the run early."""
+        return self.signal is not None

@@ -1,5 +1,6 @@
 """What a run says of itself in TensorBoard: its first step in numbers, and how to have it again."""
 
+import os
 import platform
 import shlex
 from dataclasses import fields
@@ -13,6 +14,7 @@ from bp_torch.explanation.step import Step, take_step
 from bp_torch.mistakes import MISTAKES
 from bp_torch.neuron import Model
 from bp_torch.training.config import Config
+from bp_torch.training.data import name_of
 
 
 def first_step(config: Config, module: Model, x: Tensor, y: Tensor) -> str:
@@ -81,13 +83,16 @@ def _update(step: Step) -> str:
 
 def command(config: Config) -> str:
     """The command line that gives the run again, and the versions: Markdown."""
-    words = ["bp-torch", "train"]
+    words = ["bp-torch", "train", name_of(config.dataset)]
     for field in fields(config):
         value = getattr(config, field.name)
-        if value == field.default or field.name in ("name", "runs"):
+        if field.name in ("dataset", "name", "runs"):
+            continue
+        plain = value is None or isinstance(value, str | int | float | tuple | os.PathLike)
+        if plain and value == field.default:
             continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        words += [f"--{field.name.replace('_', '-')}", text]
+        words += [f"--{field.name.replace('_', '-')}", text if plain else name_of(value)]
     versions = (
         f"bp_torch {bp_torch.__version__}, torch {torch.__version__}, "
         f"Python {platform.python_version()}"

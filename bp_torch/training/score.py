@@ -1,12 +1,22 @@
 """How well a module does on one part of the data."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bp_torch.costs import COSTS
 from bp_torch.neuron import Model
+from bp_torch.training.data import Samples
+
+NUMBERS_AT_ONCE = 2**22
+"""Of features that are evaluated together, so that memory stays flat."""
+
+MOST_SCORED = 200_000
+"""Samples of which all that needs them sorted or counted is known; of more, the first, which are a
+cross-section."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +29,40 @@ class Score:
     samples: int
 
 
-def evaluate(module: Model, x: Tensor, y: Tensor, cost: str) -> Score:
+@dataclass(frozen=True)
+class Metrics:
+    """What is asked of a classifier besides; by scikit-learn, over `samples` of a part."""
+
+    log_loss: float
+    brier: float
+    """The mean of the squared differences to the truth (Brier 1950); of K classes their sum."""
+    auc: float | None
+    """The area under the ROC curve, the chance that a sample of class 1 gets a higher output than
+    one of class 0; of K classes the mean of one against the rest. None where a class is missing."""
+    confusion: tuple[tuple[int, ...], ...] | None
+    """Samples by true class, in rows, and predicted class; None where targets are no classes."""
+    samples: int
+
+
+def evaluate(module: Model, samples: Samples, cost: str) -> Score:
     """Cost and accuracy of the module on one part of the data."""
-    with torch.no_grad():
-        y_hat = module(x)
-        value = COSTS[cost][0](y_hat, y)
-    return Score(cost=value.item(), accuracy=accuracy(y_hat, y), samples=len(y))
+    total = right = torch.zeros((), dtype=torch.float64)
+    for block, y_hat in outputs(module, samples):
+        value = COSTS[cost][0](y_hat, block.y)
+        total = total + value.double().cpu() * len(block)
+        right = right + accuracy(y_hat, block.y) * len(block)
+    n = len(samples)
+    return Score(cost=(total / n).item(), accuracy=(right / n).item(), samples=n)
+
+
+@torch.no_grad()
+def outputs(module: Model, samples: Samples) -> Iterator[tuple[Samples, Tensor]]:
+    """Block after block, with the module's outputs."""
+    rows = max(1, NUMBERS_AT_ONCE // samples.x.shape[1])
+    for start in range(0, len(samples), rows):
+        chosen = slice(start, start + rows)
+        block = Samples(samples.x[chosen], samples.y[chosen])
+        yield block, module(block.x)
 
 
 def accuracy(y_hat: Tensor, y: Tensor) -> float:
@@ -34,3 +72,46 @@ def accuracy(y_hat: Tensor, y: Tensor) -> float:
     else:
         right = (y_hat > 0.5) == (y > 0.5)
     return right.double().mean().item()
+
+
+def metrics(module: Model, samples: Samples) -> Metrics:
+    """What scikit-learn says of the module's outputs."""
+    from sklearn import metrics as of
+
+    part = samples.first(MOST_SCORED)
+    pairs = [(block.y, y_hat) for block, y_hat in outputs(module, part)]
+    y, p = (torch.cat(each).double().cpu().numpy() for each in zip(*pairs, strict=True))
+    if y.ndim == 2 and y.shape[1] > 1:
+        labels = np.arange(y.shape[1])
+        true, shares = y.argmax(1), p / np.maximum(p.sum(1, keepdims=True), 1e-300)
+        every = len(np.unique(true)) == len(labels)
+        return Metrics(
+            log_loss=float(of.log_loss(true, shares, labels=labels)),
+            brier=float(np.square(p - y).sum(1).mean()),
+            auc=float(of.roc_auc_score(true, shares, multi_class="ovr")) if every else None,
+            confusion=_rows(of.confusion_matrix(true, p.argmax(1), labels=labels)),
+            samples=len(y),
+        )
+    y, p = y.reshape(-1), p.reshape(-1)
+    weight = None if part.weight is None else part.weight.double().cpu().numpy()
+    if not np.isin(y, (0, 1)).all():  # shares: the cross-entropy, not a class's
+        q = p.clip(1e-300, 1 - 2**-53)
+        return Metrics(
+            log_loss=float(np.average(-y * np.log(q) - (1 - y) * np.log1p(-q), weights=weight)),
+            brier=float(np.average(np.square(p - y), weights=weight)),
+            auc=None,
+            confusion=None,
+            samples=len(y),
+        )
+    both = 0 < y.mean() < 1
+    return Metrics(
+        log_loss=float(of.log_loss(y, p, labels=[0, 1], sample_weight=weight)),
+        brier=float(of.brier_score_loss(y, p, pos_label=1, sample_weight=weight)),
+        auc=float(of.roc_auc_score(y, p, sample_weight=weight)) if both else None,
+        confusion=_rows(of.confusion_matrix(y, p > 0.5, labels=[0, 1])),
+        samples=len(y),
+    )
+
+
+def _rows(matrix: "np.ndarray[tuple[int, ...], np.dtype[np.int64]]") -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, row)) for row in matrix)

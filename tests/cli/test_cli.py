@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from pyarrow.csv import write_csv
 from test_imports import HEAVY
 
 import bp_torch
 from bp_torch.training import loop
+from bp_torch.training.data import DATASETS
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = [[], ["train"], ["compare"]]
+COMMANDS = [[], ["train"], ["predict"], ["cache"], ["explain"], ["compare"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -39,6 +41,11 @@ def test_help_fits_80_columns(run, monkeypatch, command):
 def test_the_example_of_help_runs(run, monkeypatch, command):
     out = help_of(run, monkeypatch, command)
     (example,) = re.findall(r"^  Example: bp-torch (.*)$", out, re.MULTILINE)
+    table = DATASETS["breast-cancer"].read().rename_columns({"class": "quality"})
+    write_csv(table.slice(0, 200), "wine.csv")
+    write_csv(table.slice(200, 50), "new.csv")
+    if command == ["predict"]:
+        run("train", "wine.csv", "--target", "quality", "--epochs", "1")
     status, out, err = run(*example.replace("--epochs 100", "--epochs 1").split())
     assert (status, err) == (0, "")
     assert out
@@ -120,7 +127,7 @@ def test_a_mistake_of_ours_is_not_called_the_users(run, monkeypatch):
 def test_what_runs_at_every_tab_loads_nothing_heavy_but_typer(start):
     code = (
         "import torch, sys; old = set(sys.modules); "
-        "import bp_torch.cli; print(*set(sys.modules) - old)"
+        "import bp_torch.cli.app; print(*set(sys.modules) - old)"
     )
     out, _ = start(code=code).communicate(timeout=60)
     assert {name.split(".")[0] for name in out.split()} & HEAVY == {"typer"}

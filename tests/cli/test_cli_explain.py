@@ -3,6 +3,8 @@ import torch
 
 import bp_torch as bp
 from bp_torch.explanation.why import TOPICS
+from bp_torch.training import loop
+from bp_torch.training.config import Config
 
 
 def test_explain_alone_explains_a_small_neuron(run):
@@ -52,8 +54,10 @@ def test_explain_takes_a_trained_model_and_a_row_of_its_data(run):
     model = "runs/breast-cancer-1/model.safetensors"
     status, out, _ = run("explain", "--model", model, "--row", "3")
     assert status == 0
-    assert "17.99" not in out  # the first row's first feature
-    assert "·19.69 + " in out  # the third's
+    table = loop.read(Config())
+    first, third = ((x - table.mean[0]) / table.deviation[0] for x in (17.99, 19.69))
+    assert f"·{third:.6f}" in out
+    assert f"·{first:.6f}" not in out
     for arguments, said in (
         (["--row", "0"], "--row must be from 1 to 569, the rows of breast-cancer; got 0"),
         ([], "--model needs a sample"),

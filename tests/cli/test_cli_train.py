@@ -7,9 +7,8 @@ import pytest
 import torch
 
 import bp_torch as bp
-from bp_torch.cli.status import INTERRUPTED
+from bp_torch.cli.status import SIGNALLED
 from bp_torch.mistakes import MISTAKES
-from bp_torch.training.checkpoint import about
 from bp_torch.training.gradients import GRADIENTS
 
 
@@ -22,7 +21,9 @@ def test_train_ends_with_a_table_and_a_run(run, tmp_path):
     assert "model        runs/breast-cancer-1/model.safetensors" in out
     assert "--logdir runs" in out
     assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
-    assert isinstance(bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors"), bp.Neuron)
+    assert isinstance(
+        bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors").module, bp.Neuron
+    )
 
 
 @pytest.mark.parametrize("gradient", ["manual", "chain", "fused"])
@@ -33,7 +34,7 @@ def test_train_with_the_accurate_form_says_so_and_saves_it(run, tmp_path, gradie
     assert status == 0
     assert f"gradient {gradient} (accurate)" in " ".join(out.split())
     saved = bp.load(tmp_path / "runs/breast-cancer-1/model.safetensors")
-    assert saved.derivative == "accurate"
+    assert saved.module.derivative == "accurate"
 
 
 def test_train_takes_every_option(run):
@@ -63,7 +64,10 @@ def test_dataset_lists_what_there_is(run, arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--dataset", "iris"], "one of breast-cancer, digits; got 'iris'"),
+        (
+            ["--dataset", "iris"],
+            "one of breast-cancer, digits, or a file with a table; there is no file 'iris'",
+        ),
         (["--cost", "hinge"], "one of quadratic, cross-entropy; got 'hinge'"),
         (["--device", "tpu"], "one of auto, cpu, cuda; got 'tpu'"),
         (["--learning-rate", "0"], "learning rate must be a number > 0"),
@@ -74,7 +78,7 @@ def test_dataset_lists_what_there_is(run, arguments):
         (["--layers", "-3"], "layers must be a whole number of at least 1"),
         (["--layers", "3,"], "whole numbers separated by commas"),
         (["--layers", "1000000000000"], "with 32,000,000,000,001 parameters, would take some"),
-        (["--layers", "100000,100000"], "with 10,003,300,001 parameters, would take some 604 GiB"),
+        (["--layers", "100000,100000"], "with 10,003,300,001 parameters, would take some 602 GiB"),
         (["--layers", "1" + 400 * "0"], "GiB here; choose fewer or smaller layers"),
         (["--layers", "3", "--gradient", "fused"], "gradient fused is for one neuron"),
         (["--epochs", "many"], "'--epochs': expected a whole number, got 'many'"),
@@ -138,10 +142,12 @@ def test_a_run_that_diverges_says_when_and_what_to_try(run, monkeypatch):
         cost, gradients = fused(*arguments)
         return cost * (torch.nan if next(steps) == 7 else 1), gradients
 
-    fused, steps = GRADIENTS["fused"], itertools.count()
+    fused, steps = GRADIENTS["manual"], itertools.count()
     with monkeypatch.context() as patched:
-        patched.setitem(GRADIENTS, "fused", nan_at_step_7)
-        status, out, err = run("train", "--learning-rate", "50", "--name", "mine")
+        patched.setitem(GRADIENTS, "manual", nan_at_step_7)
+        status, out, err = run(
+            "train", "--learning-rate", "50", "--name", "mine", "--gradient", "manual"
+        )
     assert (status, out) == (1, "")
     assert err == (
         "bp-torch: the cost stopped being finite at step 7 and nothing was saved; "
@@ -162,15 +168,40 @@ def wait_until_it_trains(process, folder):
 LONG = ["train", "--epochs", "1000000", "--name", "long"]
 
 
-def test_ctrl_c_ends_with_a_saved_model(start, tmp_path):
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (signal.SIGINT, None),
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGINT),
+        (signal.SIGHUP, signal.SIGTERM),
+    ],
+)
+def test_a_signal_ends_with_a_saved_model_and_a_second_one_changes_nothing(
+    start, tmp_path, first, second
+):
     process = start(*LONG)
     wait_until_it_trains(process, tmp_path / "runs/long")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(first)
+    if second is not None:
+        time.sleep(0.1)
+        process.send_signal(second)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == INTERRUPTED
-    assert "interrupted after" in out
+    assert process.returncode == SIGNALLED + first
+    assert f"interrupted by {first.name} after" in out
     assert "Traceback" not in err
-    assert bp.load(tmp_path / "runs/long/model.safetensors").weight.isfinite().all()
+    model = bp.load(tmp_path / "runs/long/model.safetensors")
+    assert model.module.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0, 1.5])
+def test_ctrl_c_while_it_starts_leaves_no_traceback(start, tmp_path, seconds):
+    process = start(*LONG)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (SIGNALLED + signal.SIGINT, -signal.SIGINT)
+    assert "Traceback" not in err
 
 
 def test_two_processes_that_want_one_name(start, run, tmp_path):
@@ -222,7 +253,7 @@ def test_a_mistake_on_purpose_is_marked_and_named(run, tmp_path, arguments, mist
     assert all(len(line) <= 80 for line in out.splitlines() if "TensorBoard" not in line)
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name == f"breast-cancer-{mistake}-1".replace("/", "-over-")
-    assert about(folder / "model.safetensors").training["mistake"] == mistake
+    assert bp.load(folder / "model.safetensors").about.training["mistake"] == mistake
 
 
 def test_a_mistake_that_the_dtype_hides_is_said_to_be_hidden(run):
@@ -239,8 +270,8 @@ def test_a_neuron_can_start_saturated(run):
     status, _, _ = run(*arguments, "--learning-rate", "1e-9", "--log-every", "0")
     assert status == 0
     model = bp.load("runs/breast-cancer-1/model.safetensors")
-    assert about("runs/breast-cancer-1/model.safetensors").training["init_weight"] == 2
-    assert model.weight.min() > 0  # 2, folded into raw features
+    assert model.about.training["init_weight"] == 2
+    assert (model.module.weight - 2).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,10 @@ from bp_torch.training.gradients import GRADIENTS, GradientChoice, GradientName
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "iris"}, "data set must be one of breast-cancer, digits; got 'iris'"),
+        (
+            {"dataset": "iris"},
+            "data set must be one of breast-cancer, digits, or a file .* no file 'iris'",
+        ),
         ({"cost": "hinge"}, "cost must be one of quadratic, cross-entropy; got 'hinge'"),
         (
             {"gradient": "magic"},

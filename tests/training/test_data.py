@@ -1,47 +1,49 @@
+import numpy as np
 import pytest
 import torch
 
-from bp_torch.training import data
+import bp_torch as bp
+from bp_torch.training import data, loop
+from bp_torch.training.config import Config
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "targets"),
-    [("breast-cancer", (569, 30), (569,)), ("digits", (1797, 64), (1797, 10))],
-)
-def test_bundled_data_have_the_shapes_they_are_known_for(name, shape, targets):
-    dataset = data.DATASETS[name].read()
-    assert dataset.features.shape == shape
-    assert dataset.targets.shape == targets
-    assert len(dataset.feature_names) == shape[1]
-    assert dataset.features.dtype == dataset.targets.dtype == torch.float64
-
-
-@pytest.mark.parametrize("name", data.DATASETS)
-def test_split_keeps_every_sample_once_and_the_classes_in_proportion(name):
-    dataset = data.DATASETS[name].read()
-    split = data.split(dataset)
-    both = torch.cat([split.x_train, split.x_test])
-    assert torch.equal(both.sort(0).values, dataset.features.sort(0).values)
-    assert len(split.x_test) == pytest.approx(0.2 * len(both), abs=1)
-    torch.testing.assert_close(
-        split.y_train.mean(0), split.y_test.mean(0), atol=0.01, rtol=0, msg="not stratified"
-    )
-
-
-def test_split_is_always_the_same():
-    one, other = (data.split(data.DATASETS["breast-cancer"].read()) for _ in range(2))
-    assert torch.equal(one.x_test, other.x_test)
-
-
-@pytest.mark.parametrize(
-    ("features", "targets", "message"),
+    ("name", "shape", "classes"),
     [
-        ([[1.0], [torch.nan]], [0.0, 1.0], r"features must be finite, got nan at index \(1, 0\)"),
-        ([[1.0], [torch.inf]], [0.0, 1.0], "features must be finite, got inf"),
-        ([[1.0], [2.0]], [0.0, 2.0], r"targets must lie in \[0, 1\].*got 2 at index \(1,\)"),
-        ([[1.0], [2.0]], [0.0, torch.nan], "targets must be finite, got nan"),
+        ("breast-cancer", (569, 30), ("malignant", "benign")),
+        ("digits", (1797, 64), tuple("0123456789")),
     ],
 )
-def test_data_that_cannot_be_learnt_from_are_refused(features, targets, message):
-    with pytest.raises(ValueError, match=message):
-        data.Dataset(torch.tensor(features), torch.tensor(targets), ("a",), ("no", "yes"))
+def test_bundled_data_have_the_shapes_they_are_known_for(name, shape, classes):
+    table = loop.read(Config(dataset=name))
+    assert len(table.train.x) + len(table.test.x) == shape[0]
+    assert len(table.test.x) == pytest.approx(0.2 * shape[0], abs=len(classes) / 2)
+    assert len(table.feature_names) == shape[1]
+    assert table.target.classes == classes
+
+
+def test_what_is_held_out_is_always_the_same():
+    one, other = (loop.read(Config(seed=seed)) for seed in (0, 1))
+    assert np.array_equal(one.test.x, other.test.x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_samples_are_as_the_module_takes_them(dtype):
+    table = loop.read(Config())
+    neuron, network = bp.Neuron(30, dtype=dtype), bp.Network([30, 2, 1], dtype=dtype)
+    assert data.Samples.of(table.test, neuron).y.shape == (113,)
+    samples = data.Samples.of(table.test, network)
+    assert samples.y.shape == (113, 1)
+    assert samples.x.dtype == samples.y.dtype == dtype
+    assert torch.equal(samples.first(5).at(torch.tensor([4])).x, samples.x[4:5])
+
+
+@pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 3.0, 4.0])])
+def test_balanced_classes_count_alike(weight):
+    y = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    found = data.balanced(y, weight)
+    total = 4.0 if weight is None else 10.0
+    assert found[:1].sum().item() == pytest.approx(total / 2)
+    assert found[1:].sum().item() == pytest.approx(total / 2)
+    if weight is not None:
+        assert found[3] / found[1] == 2  # in proportion still

@@ -1,8 +1,19 @@
+import copy
+
 import pytest
 import torch
 
 import bp_torch as bp
-from bp_torch.training.descent import DivergedError, descend, steps_per_epoch
+from bp_torch.training import descent
+from bp_torch.training.data import Samples
+from bp_torch.training.descent import (
+    DivergedError,
+    Rule,
+    Stretch,
+    Update,
+    descend,
+    steps_per_epoch,
+)
 from bp_torch.training.gradients import GRADIENTS
 
 
@@ -12,10 +23,11 @@ def run(module, x, y, **changes):
         "gradient": "manual",
         "epochs": 1,
         "batch_size": 0,
-        "learning_rate": 0.5,
+        "rule": Rule(learning_rate=0.5),
         "generator": torch.Generator().manual_seed(0),
     }
-    return list(descend(module, x, y, **options | changes))
+    events = descend(module, Samples(x, y), **options | changes)
+    return [event for event in events if isinstance(event, Update)]
 
 
 def problem(samples=10):
@@ -73,3 +85,138 @@ def test_a_cost_that_stops_being_finite_ends_the_descent_before_the_weights_move
     with pytest.raises(DivergedError, match=r"cost .* at step 0 .* smaller learning rate than 0.5"):
         run(neuron, x, y)
     assert torch.equal(neuron.weight, before)
+
+
+NEVER = 10**9
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch_size", [0, 1, 7, 32, 99])
+@pytest.mark.parametrize("every", [1, 2, 5, NEVER])
+def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, monkeypatch):
+    """In stretches and blocks, to the weights of one step after another."""
+    monkeypatch.setattr(descent, "NUMBERS_PER_BLOCK", 40 * 3)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(100, 3, dtype=torch.float64, generator=generator)
+    y = torch.rand(100, dtype=torch.float64, generator=generator)
+    weight = torch.rand(100, dtype=torch.float64, generator=generator) if weighted else None
+    found = []
+    for distance in (1, every):
+        neuron = bp.Neuron(3, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+        events = list(
+            descend(
+                neuron,
+                Samples(x, y, weight),
+                cost="cross-entropy",
+                gradient="fused",
+                epochs=3,
+                batch_size=batch_size,
+                rule=Rule(learning_rate=0.5, schedule="cosine"),
+                generator=torch.Generator().manual_seed(3),
+                next_seen=lambda step, distance=distance: -(-step // distance) * distance,
+            )
+        )
+        seen = [event.step for event in events if isinstance(event, Update)]
+        assert all(step % distance == 0 for step in seen)
+        ends = [event.steps for event in events if isinstance(event, Stretch) and event.ends_epoch]
+        found.append((neuron, ends))
+    (one, steps), (other, others) = found
+    assert steps == others
+    assert len(steps) == 3
+    torch.testing.assert_close(other.weight, one.weight, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(other.bias, one.bias, rtol=1e-12, atol=1e-14)
+
+
+def test_every_sample_of_every_block_is_seen_once_per_epoch(monkeypatch):
+    monkeypatch.setattr(descent, "NUMBERS_PER_BLOCK", 12 * 3)
+    neuron, x, _ = problem(50)
+    y = torch.linspace(0, 1, 50)
+    updates = run(neuron, x, y, epochs=2, batch_size=4)
+    orders = [torch.cat([u.y for u in updates if u.epoch == epoch]) for epoch in (0, 1)]
+    for order in orders:
+        assert torch.equal(order.sort().values, y)
+    assert not torch.equal(*orders)
+    blocks = {tuple((order[:12] * 49).round().int().sort().values.tolist()) for order in orders}
+    assert blocks <= {tuple(range(start, start + 12)) for start in (0, 12, 24, 36)}
+    assert all(len(update.y) == 4 for update in updates if update.step % 13 != 12)
+
+
+def penalised(module, x, y, rule):
+    """One step by torch's own optimizer, with the penalty in the cost."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=rule.learning_rate, momentum=rule.momentum)
+    for _ in range(5):
+        optimizer.zero_grad()
+        cost = bp.quadratic_cost(torch.sigmoid(module.pre_activation(x)), y)
+        (cost + rule.l2 / 2 * module.weight.square().sum()).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_momentum_and_l2_are_torchs(momentum, l2, gradient):
+    rule = Rule(learning_rate=0.5, momentum=momentum, l2=l2)
+    torch.manual_seed(5)
+    neuron, x, y = bp.Neuron(3).double(), torch.randn(10, 3).double(), torch.rand(10).double()
+    peer = copy.deepcopy(neuron)
+    run(neuron, x, y, rule=rule, epochs=5, gradient=gradient)
+    penalised(peer, x, y, rule)
+    torch.testing.assert_close(neuron.weight, peer.weight, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(neuron.bias, peer.bias, rtol=1e-12, atol=1e-14)
+
+
+def test_l1_makes_weights_0_and_stops_where_the_slope_is_the_penalty():
+    """At the minimum |∂C/∂w| = λ where w ≠ 0 and ≤ λ where w = 0 (the subgradient's condition)."""
+    torch.manual_seed(0)
+    x = torch.randn(200, 4, dtype=torch.float64)
+    y = torch.sigmoid(3 * x[:, 0] + 0.05 * x[:, 1])
+    neuron, penalty = bp.Neuron(4).double(), 0.003
+    rule = Rule(learning_rate=2.0, l1=penalty)
+    run(neuron, x, y, rule=rule, epochs=4000, cost="cross-entropy")
+    slope = bp.backprop(neuron, x, y, cost="cross-entropy").gradients["weight"]
+    kept = neuron.weight != 0
+    assert kept.tolist() == [True, False, False, False]
+    torch.testing.assert_close(
+        slope[kept].abs(), torch.tensor([penalty]).double(), rtol=1e-6, atol=0
+    )
+    assert (slope[~kept].abs() <= penalty).all()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("constant", [1, 1, 1, 1]), ("linear", [1, 0.7525, 0.505, 0.2575]), ("cosine", None)],
+)
+def test_schedules_are_torchs(schedule, rates):
+    neuron, x, y = problem()
+    rule = Rule(learning_rate=1.0, schedule=schedule)
+    found = [update.learning_rate for update in run(neuron, x, y, rule=rule, epochs=4)]
+    if rates is None:
+        optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        peer = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+        rates = []
+        for _ in range(4):
+            rates.append(peer.get_last_lr()[0])
+            optimizer.step()
+            peer.step()
+    assert found == pytest.approx(rates)
+
+
+def test_a_batch_in_which_nobody_counts_is_no_step():
+    neuron, x, y = problem()
+    weight = torch.zeros(10)
+    weight[0] = 1
+    before = neuron.weight.clone()
+    for gradient_seen in (lambda step: step, lambda step: NEVER):
+        events = descend(
+            neuron,
+            Samples(x, y, weight),
+            cost="quadratic",
+            gradient="fused",
+            epochs=1,
+            batch_size=1,
+            rule=Rule(learning_rate=0.5),
+            generator=torch.Generator().manual_seed(0),
+            next_seen=gradient_seen,
+        )
+        assert list(events)[-1] == Stretch(10, ends_epoch=True)
+    assert not torch.equal(neuron.weight, before)

@@ -1,5 +1,8 @@
 import itertools
+import signal
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from devices import needs_cuda
@@ -14,9 +17,9 @@ from bp_torch.dtypes import DTYPES
 from bp_torch.training import data, loop
 from bp_torch.training.config import Config
 from bp_torch.training.descent import DivergedError
+from bp_torch.training.event_file import EventFile
 from bp_torch.training.gradients import GRADIENTS
-from bp_torch.training.score import accuracy
-from bp_torch.training.standardisation import Standardisation
+from bp_torch.training.signals import Interrupted
 
 
 def train(tmp_path, **options):
@@ -31,17 +34,17 @@ def test_the_default_run_learns_as_well_as_logistic_regression(tmp_path):
     result = train(tmp_path)
     assert result.test.accuracy >= 0.97
 
-    split = data.split(data.DATASETS["breast-cancer"].read())
+    table = loop.read(Config())
     peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
-    peer.fit(split.x_train.numpy(), split.y_train.numpy())
-    peers_right = (peer.predict(split.x_test.numpy()) == split.y_test.numpy()).sum()
+    peer.fit(table.train.x, table.train.y)
+    peers_right = (peer.predict(table.test.x) == table.test.y).sum()
     assert result.test.accuracy * result.test.samples >= peers_right - 1
 
 
 def test_a_network_learns_the_digits(tmp_path):
     result = train(tmp_path, dataset="digits", layers=(30,), epochs=60)
     assert result.test.accuracy >= 0.95
-    assert result.module == "a network of 64-30-10, 2260 parameters"
+    assert result.description == "a network of 64-30-10, 2260 parameters"
 
 
 @pytest.mark.parametrize("cost", ["quadratic", "cross-entropy"])
@@ -54,10 +57,10 @@ def test_the_manual_gradient_is_autograds_to_the_bit_in_every_step_checked(tmp_p
 
 def test_the_chain_rule_by_hand_reaches_the_same_weights(tmp_path):
     manual, chain = (
-        bp.load(train(tmp_path, gradient=way, epochs=20, dtype="float64").model)
+        bp.load(train(tmp_path, gradient=way, epochs=20, dtype="float64").path)
         for way in ("manual", "chain")
     )
-    torch.testing.assert_close(manual.weight, chain.weight, rtol=1e-9, atol=0)
+    torch.testing.assert_close(manual.module.weight, chain.module.weight, rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("gradient", ["manual", "autograd"])
@@ -80,8 +83,8 @@ def test_fused_is_the_default_for_one_neuron_and_learns_the_same(tmp_path):
     assert default.comparison.steps == default.steps
     assert default.comparison.right
     assert default.comparison.by_hand != default.comparison.autograd  # it walks another path
-    assert default.test == manual.test
-    weights = [bp.load(result.model).weight for result in (default, manual)]
+    assert default.test.cost == pytest.approx(manual.test.cost, rel=1e-12)
+    weights = [bp.load(result.path).module.weight for result in (default, manual)]
     torch.testing.assert_close(*weights, rtol=1e-9, atol=0)
 
 
@@ -95,8 +98,8 @@ def test_a_network_has_manual_for_its_default_and_refuses_fused(tmp_path):
 def test_a_wrong_fused_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
     from bp_torch.training import gradients
 
-    def without_half(x, y, weight, bias, cost):
-        value, by_weight, by_bias = right(x, y, weight, bias, cost)
+    def without_half(x, y, weight, bias, cost, **options):
+        value, by_weight, by_bias = right(x, y, weight, bias, cost, **options)
         return value, 2 * by_weight, by_bias
 
     right = gradients.cost_and_gradients
@@ -109,7 +112,7 @@ def test_a_wrong_fused_gradient_shows_in_the_comparison(tmp_path, monkeypatch):
 def test_every_dtype_trains(tmp_path, dtype):
     result = train(tmp_path, dtype=dtype, epochs=30)
     assert result.test.accuracy > 0.95
-    assert bp.load(result.model).weight.dtype == (
+    assert bp.load(result.path).module.weight.dtype == (
         torch.float64 if dtype == "float64" else torch.float32
     )
 
@@ -121,20 +124,25 @@ def test_every_batch_size_trains(tmp_path, batch_size):
 
 def test_a_hidden_layer_in_front_of_one_output(tmp_path):
     result = train(tmp_path, layers=(5, 3), epochs=60)
-    assert result.module == "a network of 30-5-3-1, 177 parameters"
+    assert result.description == "a network of 30-5-3-1, 177 parameters"
     assert result.test.accuracy > 0.95
 
 
 @pytest.mark.parametrize("name", data.DATASETS)
 def test_the_saved_model_takes_raw_features(tmp_path, name):
     result = train(tmp_path, dataset=name, epochs=20)
-    split = data.split(data.DATASETS[name].read())
-    y_hat = bp.load(result.model)(split.x_test.float())
-    assert accuracy(y_hat, split.y_test) == pytest.approx(result.test.accuracy, abs=1e-9)
+    model, raw = bp.load(result.path), data.DATASETS[name].read()
+    x = np.stack([raw[column].to_numpy() for column in model.feature_names], 1)
+    y_hat = model(torch.from_numpy(x)).detach()
+    truth = raw["class"].combine_chunks().indices.to_numpy()
+    found = y_hat.argmax(1).numpy() if y_hat.ndim == 2 else (y_hat > 0.5).numpy()
+    parts = (result.train, result.test)
+    right = sum(round(part.accuracy * part.samples) for part in parts)
+    assert (found == truth).sum() == right
 
 
 def test_the_same_seed_gives_the_same_run_and_another_one_another(tmp_path):
-    one, same, other = (bp.load(train(tmp_path, epochs=2, seed=s).model) for s in (1, 1, 2))
+    one, same, other = (bp.load(train(tmp_path, epochs=2, seed=s).path).module for s in (1, 1, 2))
     assert torch.equal(one.weight, same.weight)
     assert not torch.equal(one.weight, other.weight)
 
@@ -142,7 +150,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(tmp_path):
 def test_looking_does_not_change_what_is_learnt(tmp_path):
     seen = train(tmp_path, epochs=3, log_every=1, check_every=1)
     blind = train(tmp_path, epochs=3, log_every=0, check_every=0)
-    assert torch.equal(bp.load(seen.model).weight, bp.load(blind.model).weight)
+    assert torch.equal(bp.load(seen.path).module.weight, bp.load(blind.path).module.weight)
     assert blind.comparison.steps == 0
     assert files(blind.directory) == ["model"]
 
@@ -154,35 +162,71 @@ def test_runs_without_a_name_are_numbered(tmp_path):
 
 def test_a_run_is_never_overwritten(tmp_path):
     result = train(tmp_path, epochs=1, name="mine")
-    before = result.model.read_bytes()
+    before = result.path.read_bytes()
     with pytest.raises(FileExistsError, match=r"'mine' exists .* choose another name"):
         train(tmp_path, epochs=2, name="mine")
-    assert result.model.read_bytes() == before
+    assert result.path.read_bytes() == before
 
 
-def test_ctrl_c_saves_what_was_learnt(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_saves_what_was_learnt(tmp_path, number):
     def press_at_100(progress):
-        if progress.step == 100:
+        if progress.step >= 100:
+            signal.raise_signal(number)  # and again, while it comes to its end
+
+    before = signal.getsignal(number)
+    result = loop.run(Config(runs=tmp_path, gradient="manual"), watch=press_at_100)
+    assert result.interrupted
+    assert result.signal == number
+    assert result.steps == 100
+    assert files(result.directory) == ["events", "model"]
+    assert bp.load(result.path).module.weight.isfinite().all()
+    assert result.test.accuracy > 0.9
+    assert signal.getsignal(number) is before
+
+
+def test_an_interrupt_that_another_raises_saves_as_well(tmp_path):
+    def press_at_100(progress):
+        if progress.step >= 100:
             raise KeyboardInterrupt
 
     result = loop.run(Config(runs=tmp_path), watch=press_at_100)
-    assert result.interrupted
-    assert result.steps == 100
-    assert files(result.directory) == ["events", "model"]
-    assert bp.load(result.model).weight.isfinite().all()
-    assert result.test.accuracy > 0.9
+    assert result.signal == signal.SIGINT
+    assert bp.load(result.path).module.weight.isfinite().all()
 
 
-def test_a_run_that_diverges_saves_no_model(tmp_path, monkeypatch):
-    def half_infinite(standardise, raw, module):
-        split = prepare(standardise, raw, module)
-        split.x_train[100:] *= 1e38
-        return split
+def test_a_signal_before_anything_was_learnt_leaves_nothing(tmp_path, monkeypatch):
+    def press(*arguments, **options):
+        signal.raise_signal(signal.SIGTERM)
 
-    prepare = Standardisation.prepare
-    monkeypatch.setattr(Standardisation, "prepare", half_infinite)
+    monkeypatch.setattr(loop, "table_of", press)
+    with pytest.raises(Interrupted, match="SIGTERM came before anything was learnt"):
+        train(tmp_path / "runs")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        result = loop.run(
+            Config(runs=tmp_path, epochs=2), watch=lambda _: signal.raise_signal(signal.SIGHUP)
+        )
+        assert result.signal is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("gradient", ["auto", "manual"])
+def test_a_run_that_diverges_saves_no_model(tmp_path, monkeypatch, gradient):
+    def half_infinite(table, module):
+        found = prepare(table, module)
+        found.train.x[100:] *= 1e38
+        return found
+
+    prepare = data.Data.of
+    monkeypatch.setattr(data.Data, "of", half_infinite)
     with pytest.raises(DivergedError, match=r"stopped being finite at step \d+ and nothing was"):
-        train(tmp_path, learning_rate=1e30, log_every=0)
+        train(tmp_path, learning_rate=1e30, log_every=0, gradient=gradient)
     assert list(tmp_path.iterdir()) == []  # there is nothing to look at
 
 
@@ -193,10 +237,10 @@ def test_weights_that_overflow_in_the_last_step_are_not_saved(tmp_path, monkeypa
         value, gradients = gradients_by_hand(module, x, y, cost)
         return value, {name: gradient / 0.0 for name, gradient in gradients.items()}
 
-    gradients_by_hand = GRADIENTS["fused"]
-    monkeypatch.setitem(GRADIENTS, "fused", overflowing)
+    gradients_by_hand = GRADIENTS["manual"]
+    monkeypatch.setitem(GRADIENTS, "manual", overflowing)
     with pytest.raises(DivergedError, match="the parameter weight stopped being finite at step 1"):
-        train(tmp_path, batch_size=0, epochs=1)
+        train(tmp_path, batch_size=0, epochs=1, gradient="manual")
     assert files(tmp_path / "breast-cancer-1") == ["events"]
 
 
@@ -210,10 +254,10 @@ def test_weights_that_overflow_are_seen_before_they_are_looked_at(tmp_path, monk
             module.bias.data.fill_(torch.inf)
         return torch.zeros_like(value), gradients
 
-    by_hand, numbers = GRADIENTS["fused"], itertools.count()
-    monkeypatch.setitem(GRADIENTS, "fused", overflowing)
+    by_hand, numbers = GRADIENTS["manual"], itertools.count()
+    monkeypatch.setitem(GRADIENTS, "manual", overflowing)
     with pytest.raises(DivergedError, match=f"the parameter bias .* at step {step}"):
-        train(tmp_path, log_every=1)
+        train(tmp_path, log_every=1, gradient="manual")
 
 
 @pytest.fixture
@@ -226,9 +270,9 @@ def nan_at_step(monkeypatch):
             return cost * (torch.nan if next(steps) == step else 1), gradients
 
         steps = itertools.count()
-        monkeypatch.setitem(GRADIENTS, "fused", diverging)
+        monkeypatch.setitem(GRADIENTS, "manual", diverging)
 
-    by_hand = GRADIENTS["fused"]
+    by_hand = GRADIENTS["manual"]
     yield patch
     monkeypatch.undo()
 
@@ -236,7 +280,7 @@ def nan_at_step(monkeypatch):
 def test_a_run_that_diverged_leaves_its_chart_until_the_next_of_its_name(tmp_path, nan_at_step):
     nan_at_step(7)
     with pytest.raises(DivergedError):
-        train(tmp_path, name="mine")
+        train(tmp_path, name="mine", gradient="manual")
     assert files(tmp_path / "mine") == ["events"]
     nan_at_step(None)
     result = train(tmp_path, name="mine", epochs=1)
@@ -247,21 +291,19 @@ def test_a_run_that_diverged_leaves_its_chart_until_the_next_of_its_name(tmp_pat
 def test_a_run_that_diverges_before_it_was_looked_at_leaves_nothing(tmp_path, nan_at_step):
     nan_at_step(0)
     with pytest.raises(DivergedError, match="at step 0"):
-        train(tmp_path, name="mine")
+        train(tmp_path, name="mine", gradient="manual")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_number_is_not_given_twice_while_its_chart_is_there(tmp_path, nan_at_step):
     nan_at_step(7)
     with pytest.raises(DivergedError):
-        train(tmp_path)
+        train(tmp_path, gradient="manual")
     nan_at_step(None)
     assert train(tmp_path, epochs=1).directory.name == "breast-cancer-2"
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError("no such kernel"), MemoryError(), OSError(28, "full")], ids=repr
-)
+@pytest.mark.parametrize("error", [RuntimeError("no such kernel"), MemoryError()], ids=repr)
 def test_a_run_that_ends_with_an_error_leaves_its_name_free(tmp_path, monkeypatch, error):
     def failing(*_):
         raise error
@@ -275,23 +317,74 @@ def test_a_run_that_ends_with_an_error_leaves_its_name_free(tmp_path, monkeypatc
     assert files(result.directory) == ["events", "model"]
 
 
-def test_data_that_cannot_be_learnt_from_leave_nothing(tmp_path, monkeypatch):
-    def with_a_hole():
-        dataset = source.read()
-        dataset.features[3, 2] = torch.nan
-        return data.Dataset(**vars(dataset))
+def test_a_model_that_its_folder_has_no_room_for_is_saved_elsewhere(tmp_path, monkeypatch):
+    def full(model, path):
+        if path.parent == tmp_path / "mine":
+            raise OSError(28, "No space left on device", str(path))
+        save(model, path)
 
-    source = data.DATASETS["breast-cancer"]
-    monkeypatch.setitem(data.DATASETS, "breast-cancer", data.Source("with a hole", with_a_hole))
-    with pytest.raises(ValueError, match=r"features must be finite, got nan at index \(3, 2\)"):
-        train(tmp_path / "runs", name="mine")
+    save = loop.save
+    monkeypatch.setattr(loop, "save", full)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    result = train(tmp_path, name="mine", epochs=1)
+    assert result.path.parent == tmp_path
+    assert bp.load(result.path).module.weight.isfinite().all()
+    assert result.notes[0].startswith("the model could not be saved there: [Errno 28] No space")
+    assert result.notes[1] == f"it is saved in {result.path} instead"
+
+
+def test_a_model_that_nothing_has_room_for_is_in_the_result(tmp_path, monkeypatch):
+    def full(model, path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(loop, "save", full)
+    result = train(tmp_path, epochs=1)
+    assert result.path is None
+    assert result.model(torch.zeros(1, 30)).isfinite().all()
+
+
+@pytest.mark.parametrize("records", [5, 12])
+def test_a_log_that_fills_the_disk_does_not_take_the_model_with_it(tmp_path, monkeypatch, records):
+    def full(file, event):
+        if next(written) >= records:
+            raise OSError(28, "No space left on device")
+        write(file, event)
+
+    written, write = itertools.count(), EventFile._write
+    monkeypatch.setattr(EventFile, "_write", full)
+    result = train(tmp_path, epochs=20)
+    assert bp.load(result.path).module.weight.isfinite().all()
+    assert result.steps == 20 * 15
+    note = result.notes[0]
+    assert note.startswith("the log for TensorBoard ends early: [Errno 28] No space left")
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_disk_that_is_full_from_the_start_is_named_and_the_name_stays_free(
+    tmp_path, monkeypatch, records
+):
+    def full(file, record):
+        if next(written) >= records:
+            raise OSError(28, "No space left on device")
+
+    written = itertools.count()
+    with monkeypatch.context() as patched:
+        patched.setattr("tensorboard.summary.writer.record_writer.RecordWriter.write", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*tfevents"):
+            train(tmp_path, name="mine")
+    assert train(tmp_path, name="mine", epochs=1).path.exists()
+
+
+def test_data_that_cannot_be_learnt_from_leave_nothing(tmp_path):
+    with pytest.raises(ValueError, match="the column 'a' has no value in row 2"):
+        bp.train(pd.DataFrame({"a": [1, np.nan], "y": [0, 1]}), target="y", runs=tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []
 
 
 @needs_cuda
 def test_a_gpu_learns_what_the_cpu_learns(tmp_path):
     cpu, gpu = (
-        bp.load(train(tmp_path, device=device, dtype="float64", epochs=5).model)
+        bp.load(train(tmp_path, device=device, dtype="float64", epochs=5).path).module
         for device in ("cpu", "cuda")
     )
     torch.testing.assert_close(gpu.weight, cpu.weight, rtol=1e-9, atol=1e-12)

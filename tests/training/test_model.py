@@ -1,21 +1,26 @@
+import numpy as np
 import pytest
 import torch
 
 from bp_torch import checks
 from bp_torch.dtypes import DTYPES
+from bp_torch.table.columns import Column
+from bp_torch.table.table import Part, Table
+from bp_torch.table.target import Target
 from bp_torch.training import model
 from bp_torch.training.config import Config
-from bp_torch.training.data import Dataset
 
 
-def dataset(outputs=None):
-    targets = torch.zeros(4) if outputs is None else torch.zeros(4, outputs)
-    return Dataset(torch.zeros(4, 3), targets, ("a", "b", "c"), ("no", "yes"))
+def table(outputs=None):
+    part = Part(np.zeros((4, 3), np.float32), np.zeros(4, np.float32))
+    target = Target("y", tuple(map(float, range(outputs or 2))))
+    columns = (Column("a"), Column("b"), Column("c"))
+    return Table("t", part, part, columns, target, np.zeros(3), np.ones(3), "")
 
 
 def build(outputs=None, **options):
     generator = torch.Generator().manual_seed(0)
-    return model.build(Config(**options), dataset(outputs), generator)
+    return model.build(Config(**options), table(outputs), generator)
 
 
 @pytest.mark.parametrize(
@@ -23,8 +28,8 @@ def build(outputs=None, **options):
     [
         (None, (), "one neuron, 4 parameters"),
         (None, (5,), "a network of 3-5-1, 26 parameters"),
-        (2, (), "a network of 3-2, 8 parameters"),
-        (2, (5, 4), "a network of 3-5-4-2, 54 parameters"),
+        (3, (), "a network of 3-3, 12 parameters"),
+        (4, (5, 4), "a network of 3-5-4-4, 64 parameters"),
     ],
 )
 def test_the_data_and_the_layers_say_what_is_built(outputs, layers, description):
@@ -33,8 +38,8 @@ def test_the_data_and_the_layers_say_what_is_built(outputs, layers, description)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_weights_are_the_same_in_every_dtype_but_for_rounding(dtype):
-    drawn = build(2, layers=(5,), dtype="float32").state_dict()
-    for name, weight in build(2, layers=(5,), dtype=dtype).state_dict().items():
+    drawn = build(3, layers=(5,), dtype="float32").state_dict()
+    for name, weight in build(3, layers=(5,), dtype=dtype).state_dict().items():
         assert torch.equal(weight, drawn[name].to(DTYPES[dtype]))
 
 

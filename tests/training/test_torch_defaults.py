@@ -55,7 +55,7 @@ RUNS = {
 
 def come_of(tmp_path, options):
     result = loop.run(Config(runs=tmp_path, epochs=1, **options))
-    return bp.load(result.model), (result.train, result.test, result.comparison)
+    return bp.load(result.path), (result.train, result.test, result.comparison)
 
 
 @pytest.mark.parametrize("options", RUNS.values(), ids=RUNS)
@@ -73,7 +73,7 @@ def test_a_run_does_not_depend_on_them(tmp_path, changed, options):
 
 @pytest.mark.parametrize("changed", SETTINGS.values(), ids=SETTINGS)
 def test_what_is_loaded_can_be_trained(tmp_path, changed):
-    path = loop.run(Config(runs=tmp_path, epochs=1)).model
+    path = loop.run(Config(runs=tmp_path, epochs=1)).path
     with changed():
         neuron = bp.load(path)
     x, y = torch.zeros(2, 30), torch.tensor([0.0, 1.0])

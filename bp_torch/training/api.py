@@ -1,0 +1,28 @@
+"""Training in one call."""
+
+from typing import Any
+
+from bp_torch.training.config import Config
+from bp_torch.training.loop import run
+from bp_torch.training.result import Result
+
+
+def train(data: Any = Config.dataset, *, target: Any = None, **options: Any) -> Result:
+    """Train a sigmoid neuron, or a network of them, on a table.
+
+    Args:
+        data: a path (of a CSV or Parquet file, packed or not, a folder of them, or a pattern), a
+            pandas or polars frame, an Arrow table, a NumPy array or tensor (N, D), or the name of a
+            data set that comes along.
+        target: the column that is learnt, or its N values.
+        options: the fields of `bp_torch.training.config.Config`, as `layers`, `epochs`, `cost`,
+            `features`, `missing`, `cache`; the command line's options by the same names.
+
+    Returns:
+        What came of it: `.model`, to be called with raw features; `.path` of its file; scores.
+
+    Raises:
+        ValueError, OSError: options or data that do not fit, in one line.
+        DivergedError: the cost or a weight stopped being finite; no model was written.
+    """
+    return run(Config(dataset=data, target=target, **options))
