@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-EXAMPLE = "bp-torch predict runs/wine-1/model.safetensors new.csv -o predicted.csv"
+EXAMPLE = "bp-torch predict runs/wine-1/model.safetensors new.csv -o out.csv"
 
 WRITTEN = (".csv", ".parquet", ".pq")
 
@@ -52,6 +52,12 @@ def predict(
     with _writer(output) as write:
         for batch in predictions.batches():
             write(batch)
+    for name, rows in predictions.missing.items():
+        print(
+            f"note: {rows:,} rows have no {name!r}, and get no prediction (a model that was "
+            f"trained with --missing mean fills it in)",
+            file=sys.stderr,
+        )
     for name, rows in predictions.unknown.items():
         print(
             f"note: {rows:,} rows have a {name!r} that the model has not seen; it counts as none",

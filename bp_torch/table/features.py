@@ -46,10 +46,12 @@ class FeatureReader:
         ]
         self.unknown: dict[str, int] = {}
         """How many rows of a column have a category that the model has not seen."""
-        self._seen = 0
+        self.missing: dict[str, int] = {}
+        """How many rows of a column have no value, or an infinite one, and nothing to stand for it.
+        """
 
     def read(self, batch: "pa.RecordBatch") -> Numbers:
-        """Features (n, D) of a batch; raises ValueError for a value that is missing or infinite."""
+        """Features (n, D) of a batch; NaN in rows of which not all is known."""
         raw = np.empty((batch.num_rows, len(self._columns)))
         for place, (column, reader) in enumerate(zip(self._columns, self._readers, strict=True)):
             values = reader.read(batch.column(batch.schema.get_field_index(column.name)))
@@ -58,15 +60,9 @@ class FeatureReader:
             raw[:, place] = values
         for column, values in zip(self._columns, raw.T, strict=True):
             wrong = np.isinf(values) | (np.isnan(values) & (column.fill is None))
-            if wrong.any():
-                row = int(wrong.argmax())
-                what = "has no value" if np.isnan(values[row]) else f"is {values[row]}"
-                raise ValueError(
-                    f"{self._where}: the column {column.name!r} {what} in row "
-                    f"{self._seen + row + 1:,}; expected a finite number or a text (a model that "
-                    f"was trained with --missing mean fills it in)"
-                )
-        self._seen += batch.num_rows
+            if rows := int(wrong.sum()):
+                self.missing[column.name] = self.missing.get(column.name, 0) + rows
+                values[wrong] = np.nan
         return expand(raw, self._columns)
 
     def _places(self, column: Column, reader: CategoryReader, codes: Numbers) -> Numbers:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,6 +138,11 @@ class EventFile:
                 self._file.close()
         if self.empty:
             self._path.unlink()
+
+    def abandon(self) -> None:
+        """Let go of the file as it is."""
+        with suppress(OSError):
+            self._file.close()
 
     def _write_summary(self, summary: "Summary", step: int) -> None:
         from tensorboard.compat.proto.event_pb2 import Event

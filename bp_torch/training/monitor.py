@@ -106,6 +106,10 @@ class Monitor:
         """Mark how the run has ended."""
         self._events.close(failed=failed)
 
+    def abandon(self) -> None:
+        """Write nothing more."""
+        self._events.abandon()
+
     def _keep(self, step: int, module: Model, chain: Chain) -> None:
         self._steps.append(step)
         self._deltas.append([rms(link.delta) for link in chain.layers])

@@ -122,6 +122,8 @@ class Observer:
             yield
         except OSError as error:
             self.trouble.append(f"the log for TensorBoard ends early: {error}")
+            if self._monitor:
+                self._monitor.abandon()
             self._monitor, self._log_every = None, 0
 
     def _is_time_to_look(self, step: int) -> bool:

@@ -33,6 +33,9 @@ def source_of(dataset: Any, columns: tuple[str, ...] = ()) -> Source:
 class Predictions:
     """The rows of a source with what the model says of them, batch after batch.
 
+    Of a row of which not all is known, and for which the model has nothing to fill in, it says
+    nothing: it is kept, with nulls.
+
     Columns are matched by name; all of the source's are kept. Added are `probability`, of the class
     that is 1 (of more than two classes one column for each), and `class`; where such a name is
     taken already it gets "predicted_" in front.
@@ -44,6 +47,11 @@ class Predictions:
     def __post_init__(self) -> None:
         self._reader = FeatureReader(self.model.about.columns, self.source)
         self.rows = 0
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """How many rows of a column have no value, and none that stands for it."""
+        return self._reader.missing
 
     @property
     def unknown(self) -> dict[str, int]:
@@ -75,13 +83,13 @@ class Predictions:
         classes = self.model.classes
         if y_hat.ndim == 2 and y_hat.shape[1] == 1:
             y_hat = y_hat[:, 0]
-        if y_hat.ndim == 2:
-            found = [pa.array(np.ascontiguousarray(column)) for column in y_hat.T]
-            places = y_hat.argmax(1)
-        else:
-            found, places = [pa.array(y_hat)], (y_hat > 0.5).astype(int)
+        columns = y_hat.T if y_hat.ndim == 2 else y_hat[None]
+        places = y_hat.argmax(1) if y_hat.ndim == 2 else (y_hat > 0.5).astype(int)
+        nothing = np.isnan(columns[0])
+        found = [pa.array(np.ascontiguousarray(column), mask=nothing) for column in columns]
         if classes:
-            found.append(pa.array(np.array(classes, object)[places], pa.string()))
+            names = np.array(classes, object)[places]
+            found.append(pa.array(names, pa.string(), mask=nothing))
         return found
 
 
@@ -123,7 +131,10 @@ def row_of(model: TrainedModel, number: int) -> tuple[Tensor, Tensor]:
                 else float(value[0])
             )
             value = np.array([target.values.index(of_class)], float)
-        return torch.from_numpy(reader.read(row)), torch.from_numpy(target.encode(value))
+        features = torch.from_numpy(reader.read(row))
+        if features.isnan().any():
+            raise ValueError(f"row {number} of {said} has no {' and no '.join(reader.missing)}")
+        return features, torch.from_numpy(target.encode(value))
     raise ValueError(f"--row must be from 1 to {seen:,}, the rows of {said}; got {number}")
 
 
