@@ -56,7 +56,7 @@ def circuit_figure(module: Model, chain: Chain) -> "Figure":
             f"a circuit can be drawn of at most {MOST_LAYERS} layers with {MOST_EDGES} weights "
             f"each, got {'-'.join(map(str, sizes))}; explain a smaller network"
         )
-    figure = _figure(3.3 * len(sizes) + 2.2, 1.5 * max(sizes) + 0.8, layout=None)
+    figure = blank_figure(3.3 * len(sizes) + 2.2, 1.5 * max(sizes) + 0.8, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     names = names_of(module.layers)
@@ -146,7 +146,7 @@ def sigma_prime_figure(z: Tensor, *, title: str = "what σ′ does") -> "Figure"
     values = _thinned(values[values.isfinite()].sort().values)
     reach = max(6.0, float(values.abs().max()) * 1.05 if len(values) else 0.0)
     line = torch.linspace(-reach, reach, 601, dtype=torch.float64)
-    figure = _figure(7.2, 5.6)
+    figure = blank_figure(7.2, 5.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     primes = sigmoid_prime(sigmoid(values))
     share = float((primes < SATURATED_BELOW).double().mean()) if len(values) else 0.0
@@ -219,7 +219,7 @@ def cost_surface_figure(
             for place in weights
         )
     assert names is not None
-    figure = _figure(6.4, 5.2)
+    figure = blank_figure(6.4, 5.2)
     axes = figure.subplots()
     filled = axes.contourf(across.numpy(), up.numpy(), surface.numpy(), levels=16, cmap="Blues")
     figure.colorbar(filled, ax=axes, label=f"{cost} cost")
@@ -283,7 +283,7 @@ def delta_figure(steps: Sequence[int], deltas: Sequence[Sequence[float]]) -> "Fi
     values = torch.tensor(deltas, dtype=torch.float64).t()  # (layers, steps)
     positive = values[(values > 0) & values.isfinite()]
     low, high = (float(positive.min()), float(positive.max())) if len(positive) else (1e-9, 1.0)
-    figure = _figure(7.2, 1.6 + 0.6 * len(values))
+    figure = blank_figure(7.2, 1.6 + 0.6 * len(values))
     axes = figure.subplots()
     drawn = axes.imshow(
         values.clamp(min=low).numpy(),
@@ -324,9 +324,10 @@ def save(figure: "Figure", path: str | os.PathLike[str]) -> None:
         figure.savefig(path, format=ending[1:], dpi=2 * DPI, metadata=metadata)
 
 
-def _figure(
+def blank_figure(
     width: float, height: float, layout: Literal["constrained"] | None = "constrained"
 ) -> "Figure":
+    """A figure to draw on, its size in inches, without matplotlib's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -53,8 +53,9 @@ ORDER = [
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.descent", "training.config", "training.score"),
     *("training.comparison", "training.model", "training.trained", "training.checkpoint"),
-    *("training.early_stopping", "training.signals", "training.prediction"),
-    *("training.tags", "training.measurements", "training.event_file", "training.monitor"),
+    *("training.early_stopping", "training.signals", "training.prediction", "training.export"),
+    *("training.tags", "training.measurements", "training.event_file", "training.figures"),
+    "training.monitor",
     *(
         "training.run_card",
         "training.observer",
@@ -69,7 +70,7 @@ ORDER = [
 ]
 HEAVY = {
     *("matplotlib", "numba", "pyarrow", "rich", "safetensors", "scipy", "sklearn"),
-    *("tensorboard", "triton", "typer", "mpmath"),
+    *("tensorboard", "triton", "typer", "mpmath", "pandas", "polars", "onnx", "onnxruntime"),
 }
 
 

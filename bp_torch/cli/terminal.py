@@ -119,6 +119,8 @@ def print_result(result: Result) -> None:
     print(_comparison(result))
     if result.path is not None:
         print(f"model        {result.path}")
+    for path in result.exported:
+        print(f"             {path}")
     if config.log_every != 0:
         print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
 

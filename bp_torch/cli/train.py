@@ -207,6 +207,15 @@ def train(
             show_default=f"{STEPS_PER_LOOK}, at most once per epoch",
         ),
     ] = Config.log_every,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Write model.onnx as well.", show_default=False)
+    ] = False,
+    pt2: Annotated[
+        bool,
+        typer.Option(
+            "--pt2", help="Write model.pt2 as well, with torch.export.", show_default=False
+        ),
+    ] = False,
     name: Annotated[
         str | None,
         typer.Option(help="Of the run's folder.", show_default="data set and a free number"),
@@ -254,6 +263,8 @@ def train(
         seed=seed,
         check_every=check_every,
         log_every=log_every,
+        onnx=onnx,
+        pt2=pt2,
         name=name,
         runs=runs,
     )

@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -98,6 +99,10 @@ class Config:
     log_every: int | None = None
     """Steps between two looks from TensorBoard; None: `STEPS_PER_LOOK`, but at most once per epoch,
     since a look reads all the data; 0: never."""
+    onnx: bool = False
+    """Write the model as model.onnx as well (the extra onnx)."""
+    pt2: bool = False
+    """Write the model as model.pt2 as well, with torch.export."""
     name: str | None = None
     """Of the run's folder; None: the data set's with the next free number."""
     runs: str | os.PathLike[str] = "runs"
@@ -136,6 +141,9 @@ class Config:
         for name in ("l2", "l1"):
             self._keep(name, _share(name, getattr(self, name), math.inf))
         checks.require_one_of("schedule", self.schedule, dict.fromkeys(get_args(Schedule)))
+        for name in filter(lambda _: self.onnx, ("onnx", "onnxruntime")):
+            if find_spec(name) is None:
+                raise ValueError(f"onnx needs {name}; pip install 'bp_torch[onnx]'")
         if self.early_stopping is not None:
             patience = checks.require_whole("early stopping", self.early_stopping, 1, "epochs")
             self._keep("early_stopping", patience)

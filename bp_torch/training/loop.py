@@ -21,10 +21,11 @@ from bp_torch.training.config import Config
 from bp_torch.training.data import Data, Samples, balanced, name_of
 from bp_torch.training.descent import Update, descend, require_finite_weights
 from bp_torch.training.early_stopping import EarlyStopping
+from bp_torch.training.export import to_onnx, to_pt2
 from bp_torch.training.gradients import gradient_for, require_one_neuron
 from bp_torch.training.model import build, describe
 from bp_torch.training.observer import Observer, Progress
-from bp_torch.training.prediction import source_of
+from bp_torch.training.prediction import first_rows, source_of
 from bp_torch.training.result import Result
 from bp_torch.training.run_folder import run_folder
 from bp_torch.training.score import evaluate, metrics
@@ -81,7 +82,8 @@ def run(
         samples = _weighed(config, module, data.train)
 
         folder = run_folder(config.runs, config.name, otherwise=_folder_name(config, table))
-        with folder as directory, Observer(config, module, data, directory) as observer:
+        names = table.feature_names
+        with folder as directory, Observer(config, module, data, directory, names) as observer:
             signals.wait()  # from here on there is something to lose
             started = time.perf_counter()
             stopping = EarlyStopping(config.early_stopping, module)
@@ -126,6 +128,7 @@ def run(
                 }
             )
             path, trouble = _saved(model, directory)
+            exported, failed = _exported(config, model, directory)
             return Result(
                 config=config,
                 directory=directory,
@@ -137,7 +140,8 @@ def run(
                 train_metrics=measured[0],
                 test_metrics=measured[1],
                 comparison=observer.comparison,
-                notes=(*table.notes, *observer.trouble, *trouble),
+                exported=exported,
+                notes=(*table.notes, *observer.trouble, *trouble, *failed),
                 steps=observer.steps,
                 seconds=seconds,
                 reading=reading,
@@ -196,6 +200,28 @@ def _saved(model: TrainedModel, directory: Path) -> tuple[Path | None, list[str]
         except OSError:
             continue
     return None, [*trouble, "nor anywhere else; it is in the result"]
+
+
+def _exported(
+    config: Config, model: TrainedModel, directory: Path
+) -> tuple[tuple[Path, ...], list[str]]:
+    """The model for other programs, held against itself on real rows; what was in the way."""
+    wanted = {"model.onnx": config.onnx and to_onnx, "model.pt2": config.pt2 and to_pt2}
+    done: list[Path] = []
+    trouble: list[str] = []
+    for name, write in wanted.items():
+        if not write:
+            continue
+        try:
+            write(
+                model,
+                directory / name,
+                first_rows(model, source_of(config.dataset, config.columns)),
+            )
+            done.append(directory / name)
+        except (ImportError, OSError, ValueError) as error:
+            trouble.append(f"{name} was not written: {error}")
+    return tuple(done), trouble
 
 
 def _folder_name(config: Config, table: Table) -> str:

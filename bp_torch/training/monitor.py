@@ -27,8 +27,10 @@ class Monitor:
         directory: Path,
         hyperparameters: dict[str, str | int | float],
         metrics: tuple[str, ...],
+        feature_names: tuple[str, ...],
     ) -> None:
         self._events = EventFile(directory, hyperparameters, metrics)
+        self._names = feature_names
         self._looks = 0
         self._start: Factors | None = None
         self._steps: list[int] = []
@@ -74,6 +76,7 @@ class Monitor:
         """Draw what was kept: a picture takes longer than a hundred steps, so none is drawn on the
         way."""
         from bp_torch import pictures
+        from bp_torch.training.figures import calibration_figure, weights_figure
 
         z = chain.z.reshape(len(chain.z), -1)[:, 0]
         weights = torch.stack(self._weights)
@@ -92,15 +95,18 @@ class Monitor:
                 weights=(first, second),
             ),
         }
-        for tag, figure in figures.items():
-            width, height = (round(v * pictures.DPI) for v in figure.get_size_inches())
-            self._events.image(tag, pictures.png(figure), (width, height), step)
+        if len(module.layers) == 1:
+            figures["pictures/weights"] = weights_figure(self._names, module.layers[0].weight)
         if data.test.y.shape[1:] in ((), (1,)):
             with torch.no_grad():
                 outputs = module(data.test.x)
             self._events.precision_recall(
                 "classes/precision_recall", data.test.y > 0.5, outputs, step
             )
+            figures["pictures/calibration"] = calibration_figure(data.test.y, outputs)
+        for tag, figure in figures.items():
+            width, height = (round(v * pictures.DPI) for v in figure.get_size_inches())
+            self._events.image(tag, pictures.png(figure), (width, height), step)
 
     def close(self, *, failed: bool) -> None:
         """Mark how the run has ended."""

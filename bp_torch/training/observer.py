@@ -43,7 +43,14 @@ class Progress:
 class Observer:
     """Looks at a descent without changing it: compares gradients and writes to TensorBoard."""
 
-    def __init__(self, config: Config, module: Model, data: Data, directory: Path) -> None:
+    def __init__(
+        self,
+        config: Config,
+        module: Model,
+        data: Data,
+        directory: Path,
+        feature_names: tuple[str, ...],
+    ) -> None:
         self._config, self._module = config, module
         rows = max(1, NUMBERS_LOOKED_AT // data.train.x.shape[1])
         self._data = Data(data.train.first(rows), data.test.first(rows))
@@ -53,7 +60,7 @@ class Observer:
         self._log_every = default_look if config.log_every is None else config.log_every
         self._monitor = None
         if self._log_every:
-            self._monitor = Monitor(directory, config.hyperparameters(), METRICS)
+            self._monitor = Monitor(directory, config.hyperparameters(), METRICS, feature_names)
         self._total_steps = epoch * config.epochs
         self._samples, self._epoch_steps = len(data.train), epoch
         self._score: Score | None = None

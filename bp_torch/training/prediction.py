@@ -101,6 +101,22 @@ def outputs_of(model: TrainedModel, features: Any) -> Any:
     return y_hat.numpy()
 
 
+MOST_ROWS = 1000
+
+
+def first_rows(model: TrainedModel, source: Source, most: int = MOST_ROWS) -> Tensor:
+    """Raw features (n, D) of the first rows of which all is known."""
+    reader, found, rows = FeatureReader(model.about.columns, source), [], 0
+    names = dict.fromkeys(column.name for column in model.about.columns)
+    for batch in source.batches(list(names)):
+        features = reader.read(batch)
+        found.append(features[~np.isnan(features).any(1)])
+        rows += len(found[-1])
+        if rows >= most:
+            break
+    return torch.from_numpy(np.concatenate(found)[:most])
+
+
 def row_of(model: TrainedModel, number: int) -> tuple[Tensor, Tensor]:
     """One row of the data that the model learnt from: its raw features (1, D), and its target.
 

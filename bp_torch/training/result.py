@@ -20,6 +20,8 @@ class Result:
     """Of the model; None where it could not be saved anywhere."""
     model: TrainedModel
     """As it is saved."""
+    exported: tuple[Path, ...]
+    """The model for other programs."""
     description: str
     train: Score
     test: Score

@@ -91,6 +91,9 @@ def command(config: Config) -> str:
         plain = value is None or isinstance(value, str | int | float | tuple | os.PathLike)
         if plain and value == field.default:
             continue
+        if value is True:
+            words.append(f"--{field.name}")
+            continue
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
         words += [f"--{field.name.replace('_', '-')}", text if plain else name_of(value)]
     versions = (

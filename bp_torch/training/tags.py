@@ -55,6 +55,14 @@ TAGS = {
         "The cost over the two weights of the first layer that moved most, and the way that the "
         "descent took; the other weights as they are at the end."
     ),
+    "pictures/weights": (
+        "The largest weights with their features' names, of a neuron or of the first output; only "
+        "without a hidden layer."
+    ),
+    "pictures/calibration": (
+        "Where the output says p, how often the samples held out are class 1: on the dashed line "
+        "probabilities are what they say."
+    ),
     "pictures/delta": "δ in each layer over the steps: where it is pale, little is learnt.",
     "run/1_first_step": "The first step of this run, worked in numbers for one sample.",
     "run/2_tags": "What each tag means.",

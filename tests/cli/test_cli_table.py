@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import bp_torch as bp
 
@@ -160,3 +161,27 @@ def test_the_cache_is_listed_and_cleared(run, tmp_path, monkeypatch):
     assert out.splitlines()[-1].startswith("1 table, ")
     assert run("cache", "--cache", "kept", "--clear")[1] == "1 table removed from kept\n"
     assert run("cache", "--cache", "kept")[1].startswith("0 tables, 0.0 MiB")
+
+
+def test_a_model_for_other_programs_is_written_and_gives_the_same(run):
+    import onnxruntime
+
+    status, out, err = run("train", write(), "--target", "good", "--epochs", "2", "--onnx", "--pt2")
+    assert (status, err) == (0, "")
+    assert "             runs/wine-1/model.onnx\n             runs/wine-1/model.pt2\n" in out
+    model = bp.load("runs/wine-1/model.safetensors")
+    x = np.array([[0.5, 1.0, 0.0], [-2.0, 0.0, 1.0]])
+    expected = model(torch.from_numpy(x)).detach().numpy()
+    session = onnxruntime.InferenceSession("runs/wine-1/model.onnx")
+    found = session.run(["y_hat"], {"features": x})[0]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    program = torch.export.load("runs/wine-1/model.pt2").module()
+    np.testing.assert_allclose(program(torch.from_numpy(x)).detach(), expected, atol=1e-6)
+
+
+def test_without_the_extra_nothing_is_trained_in_vain(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("bp_torch.training.config.find_spec", lambda name: None)
+    status, _, err = run("train", write(), "--target", "good", "--onnx")
+    assert status == 2
+    assert err == "bp-torch: onnx needs onnx; pip install 'bp_torch[onnx]'\n"
+    assert not (tmp_path / "runs").exists()

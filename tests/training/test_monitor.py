@@ -32,6 +32,7 @@ SCALARS = {
 }
 IN_A_NETWORK = {"shares/3_dz_dw", "saturation/hidden"}
 PICTURES = {"pictures/sigma_prime", "pictures/cost_surface", "pictures/delta"}
+OF_A_NEURON = {"pictures/weights", "pictures/calibration"}
 TEXTS = {"run/1_first_step", "run/2_tags", "run/3_command"}
 
 
@@ -65,7 +66,7 @@ def hparams(runs, run, record):
 def test_the_tags_are_these_and_no_others(events):
     assert events.scalars == SCALARS
     assert events.histograms == {"weights/layer_1", "sigmoid_prime/layer_1"}
-    assert events.images == PICTURES
+    assert events.images == PICTURES | OF_A_NEURON
     assert events.texts == TEXTS
     assert events.curves == {"classes/precision_recall"}
 
@@ -243,7 +244,7 @@ def test_weights_of_any_size_have_a_histogram(tmp_path, dtype):
         def close(self):
             super().close(failed=False)
 
-    with closing(Closing(tmp_path, {}, ())) as seen:
+    with closing(Closing(tmp_path, {}, (), ("a", "b"))) as seen:
         seen.look(0, {}, neuron, chain)
     (event,) = read(tmp_path).histogram("weights/layer_1")
     assert (event.histogram_value.min, event.histogram_value.max) == (-size, size)
