@@ -4,7 +4,7 @@ import csv
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,11 @@ from bp_torch.table.source import MOST_COLUMNS, UNNAMED, require_no_repeats
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BLOCK = 2**22
-"""Bytes that are parsed at once; no row may be longer."""
+LONGEST_LINE = 2**22
+"""Bytes of a row: a longer one is no row of numbers and short texts."""
+
+BLOCK = 2**20
+"""Bytes that are parsed at once, several blocks at a time; more where rows are long."""
 
 SEPARATORS = ",;\t|"
 
@@ -31,6 +34,7 @@ class CsvFile:
     decimal_point: str
     names: list[str]
     has_header: bool
+    is_wide: bool
     types: "dict[str, pa.DataType]" = field(default_factory=dict)
 
     @classmethod
@@ -46,7 +50,7 @@ class CsvFile:
             )
         if columns is not None and len(columns) != len(names):
             raise ValueError(f"{path} has {len(names)} columns, and {len(columns)} names came")
-        if columns is None and any(map(_is_number, names)):
+        if columns is None and _looks_like_data(names):
             raise ValueError(
                 f"the first line of {path} looks like data ({', '.join(names[:3])} …); expected "
                 f"the names of the columns there, or in --columns"
@@ -58,12 +62,12 @@ class CsvFile:
         found = found if columns is None else list(columns)
         require_no_repeats(found, os.fspath(path))
         decimal_comma = separator == ";" and re.search(r"(^|;)\s*-?\d+,\d+\s*(;|$)", second)
-        file = cls(path, separator, "," if decimal_comma else ".", found, columns is None)
+        point = "," if decimal_comma else "."
+        is_wide = max(len(first), len(second)) > BLOCK // 16
+        file = cls(path, separator, point, found, columns is None, is_wide)
         with file._reader({}) as reader:
             types = dict(zip(reader.schema.names, reader.schema.types, strict=True))
-        return cls(
-            path, separator, file.decimal_point, found, file.has_header, _as_read(types, path)
-        )
+        return replace(file, types=_as_read(types, path))
 
     def read(
         self, names: Sequence[str], types: "dict[str, pa.DataType]"
@@ -78,6 +82,11 @@ class CsvFile:
         except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             raise self._explained(error, wanted) from None
 
+    @property
+    def _block(self) -> int:
+        """Bytes that are parsed at once."""
+        return LONGEST_LINE if self.is_wide else BLOCK
+
     def _reader(self, wanted: "dict[str, pa.DataType]", *, threads: bool = True) -> Any:
         import pyarrow as pa
         from pyarrow import csv as arrow
@@ -87,7 +96,7 @@ class CsvFile:
             return arrow.open_csv(
                 pa.input_stream(os.fspath(self.path), compression="detect" if packed else None),
                 arrow.ReadOptions(
-                    block_size=BLOCK,
+                    block_size=self._block,
                     use_threads=threads,
                     column_names=self.names,
                     skip_rows=1 if self.has_header else 0,
@@ -135,10 +144,7 @@ class CsvFile:
                 f"{row or 'in one row'}; mend it, or leave the column out with --drop"
             )
         if "straddl" in said or "too large" in said:
-            return ValueError(
-                f"{self.path} has a line longer than {BLOCK / 2**20:.0f} MiB; expected rows of "
-                f"numbers and short texts"
-            )
+            return _too_long(self.path, self._block)
         if "UTF8" in said or "utf-8" in said:
             return ValueError(f"{self.path} is not in UTF-8; save it in that encoding")
         if "Empty CSV" in said:
@@ -171,20 +177,17 @@ def _first_lines(path: Path) -> tuple[str, str]:
     packed = path.suffix.lower() in (".gz", ".zst", ".bz2")
     try:
         with pa.input_stream(os.fspath(path), compression="detect" if packed else None) as stream:
-            start = stream.read(BLOCK)
+            start = stream.read(LONGEST_LINE)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} cannot be unpacked: {error}; write it again") from None
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in start[:4096]:
         raise ValueError(f"{path} is not text in UTF-8; save the table as CSV in that encoding")
-    if len(start) == BLOCK and b"\n" not in start and b"\r" not in start:
-        raise ValueError(
-            f"{path} has a line longer than {BLOCK / 2**20:.0f} MiB; expected rows of numbers and "
-            f"short texts"
-        )
+    if len(start) == LONGEST_LINE and b"\n" not in start and b"\r" not in start:
+        raise _too_long(path, LONGEST_LINE)
     try:
-        text = start.decode("utf-8-sig", errors="strict" if len(start) < BLOCK else "ignore")
+        text = start.decode("utf-8-sig", errors="strict" if len(start) < LONGEST_LINE else "ignore")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not in UTF-8; save it in that encoding") from None
     lines = [line for line in text.splitlines() if line.strip()]
@@ -193,8 +196,22 @@ def _first_lines(path: Path) -> tuple[str, str]:
     return lines[0], lines[1] if len(lines) > 1 else ""
 
 
+def _too_long(path: Path, most: int) -> ValueError:
+    return ValueError(
+        f"{path} has a line longer than {most / 2**20:.0f} MiB; expected rows of numbers and short "
+        f"texts"
+    )
+
+
 def _unquoted(line: str) -> str:
     return re.sub(r'"[^"]*"', "", line)
+
+
+def _looks_like_data(names: Sequence[str]) -> bool:
+    """Whether there are numbers among the names, other than their own places: so pandas calls
+    columns without names."""
+    numbers = [(place, name) for place, name in enumerate(names) if _is_number(name)]
+    return any(name not in (str(place - 1), str(place), str(place + 1)) for place, name in numbers)
 
 
 def _is_number(text: str) -> bool:

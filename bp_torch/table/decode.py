@@ -18,7 +18,7 @@ from bp_torch.table.choice import Choice, choose_columns
 from bp_torch.table.columns import CategoryReader, Column, Numbers, Value, expand, in_order
 from bp_torch.table.moments import Moments
 from bp_torch.table.rows import Readers, Rows
-from bp_torch.table.source import Source
+from bp_torch.table.source import Source, release_memory
 from bp_torch.table.split import held_out
 from bp_torch.table.storage import IN_MEMORY, Matrix
 from bp_torch.table.table import Part, Table
@@ -61,6 +61,7 @@ def read_table(
     readers = Readers(choose_columns(source, choice), choice, source)
     with closing(Rows(readers, folder)) as piled, closing(Rows(readers, folder)) as held:
         piled.read(source, choice)
+        release_memory()
         rows, hashes = piled.arrays()
         target, codes = _target(readers, choice, source)
         if test is None:
@@ -118,6 +119,10 @@ class _Codes:
         """Of each row's target; as it is where it is no class."""
         if not len(self._numbers):
             return raw
+        if len(self._numbers) == 2:
+            is_first, is_second = (raw == number for number in self._numbers)
+            if (is_first | is_second).all():
+                return np.asarray(np.where(is_first, self._places[0], self._places[1]))
         found = np.searchsorted(self._numbers, raw).clip(max=len(self._numbers) - 1)
         if (strange := self._numbers[found] != raw).any():
             raise ValueError(
@@ -179,6 +184,14 @@ def _walk(rows: Numbers, out: Flags, moments: Moments, counts: list[Numbers | No
                 count += np.bincount(codes[~np.isnan(codes)].astype(np.intp), minlength=len(count))
 
 
+def _largest(rows: Numbers, features: int) -> Numbers:
+    """The size of each feature's largest number."""
+    found = np.zeros(features)
+    for block in _blocks(len(rows), rows.shape[1]):
+        found = np.fmax(found, np.fmax.reduce(np.abs(rows[block, :features])))
+    return found
+
+
 def _counts(readers: Readers) -> list[Numbers | None]:
     """Of each code of each column of categories, 0 so far."""
     return [
@@ -194,7 +207,7 @@ def _measure(
     moments, counts = Moments(len(readers.features)), _counts(readers)
     _walk(rows, out, moments, counts)
     if not moments.sound:  # squares that leave what float64 holds
-        moments, counts = moments.scaled(), _counts(readers)
+        moments, counts = moments.scaled(_largest(rows, len(counts))), _counts(readers)
         _walk(rows, out, moments, counts)
     columns: list[Column] = []
     places: list[Numbers | None] = []

@@ -5,16 +5,17 @@ from numpy.typing import NDArray
 
 from bp_torch.table.columns import Numbers
 
-LARGEST = 2.0**500
-"""Beyond it, and below its inverse, squares leave the range of float64."""
+SMALLEST, LARGEST = 2.0**-900, 2.0**900
+"""Of a sum of squares: beyond, some of them have left the range of float64."""
 
 
 class Moments:
     """Means and sums of squared deviations of rows that come in blocks.
 
-    Each block is measured about its own mean, and blocks are merged by the formula of Chan, Golub &
-    LeVeque (1983), "Algorithms for Computing the Sample Variance", eq. (2.1): a difference of means
-    is exact where a difference of sums of squares would have cancelled. NaN is left out.
+    Everything is measured from the first row, so that of numbers far from 0 nothing is rounded off;
+    each block about its own mean, and blocks are merged by the formula of Chan, Golub & LeVeque
+    (1983), "Algorithms for Computing the Sample Variance", eq. (2.1): a difference of means is
+    exact where a difference of sums of squares would have cancelled. NaN is left out.
     """
 
     def __init__(self, features: int, scale: Numbers | None = None) -> None:
@@ -23,7 +24,6 @@ class Moments:
         self._counts = np.zeros(features)
         self._mean = np.zeros(features)
         self._squares = np.zeros(features)
-        self._largest = np.zeros(features)
 
     def add(self, x: Numbers) -> None:
         """Rows (n, D)."""
@@ -31,37 +31,40 @@ class Moments:
             return
         if self._scale is not None:
             x = x * self._scale
-        if self._shift is None:  # of numbers far from 0 the mean itself would be rounded off
+        if self._shift is None:
             self._shift = np.where(np.isfinite(x[0]), x[0], 0.0)
-        self._largest = np.fmax(self._largest, np.fmax(np.fmax.reduce(x), -np.fmin.reduce(x)))
-        with np.errstate(over="ignore"):
-            x = x - self._shift
-        present = np.isfinite(x)
-        if present.all():
-            counts, known = np.full(x.shape[1], float(len(x))), x
-        else:
-            counts, known = present.sum(0).astype(float), np.where(present, x, 0.0)
-        with np.errstate(over="ignore", invalid="ignore"):  # and measured again, scaled
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is measured again
+            off = x - self._shift
+            total = off.sum(0)
+            counts = np.full(len(total), float(len(off)))
+            present = None
+            if not np.isfinite(total).all():
+                present = np.isfinite(off)
+                counts, off = present.sum(0).astype(float), np.where(present, off, 0.0)
+                total = off.sum(0)
             n = np.maximum(counts, 1)
-            mean = known.sum(0) / n
-            off = np.where(present, x - mean, 0.0) if known is not x else x - mean
+            mean = total / n
+            off -= mean
+            if present is not None:
+                off *= present
             rest = off.sum(0) / n  # what the mean, a rounded sum, is itself off by
             squares = np.einsum("nd,nd->d", off, off) - counts * rest * rest
-            total = np.maximum(self._counts + counts, 1)
+            both = np.maximum(self._counts + counts, 1)
             difference = mean + rest - self._mean
-            self._mean += difference * (counts / total)
-            self._squares += squares + difference * difference * (self._counts * counts / total)
+            self._mean += difference * (counts / both)
+            self._squares += squares + difference * difference * (self._counts * counts / both)
         self._counts += counts
 
     @property
     def sound(self) -> bool:
-        """Whether no square has left the range of float64."""
-        extreme = (self._largest > LARGEST) | (self._largest < 1 / LARGEST)
-        return self._scale is not None or not (extreme & (self._largest > 0)).any()
+        """Whether all squares are in the range of float64; 0 may be one that is not."""
+        inside = (self._squares >= SMALLEST) & (self._squares <= LARGEST)
+        return self._scale is not None or bool(inside.all())
 
-    def scaled(self) -> "Moments":
-        """To measure the same again, each feature by a power of two that brings it near 1."""
-        exponents = np.frexp(self._largest)[1].clip(-1020, 1020)
+    def scaled(self, largest: Numbers) -> "Moments":
+        """To measure the same again, each feature by a power of two that brings the largest of its
+        sizes near 1."""
+        exponents = np.frexp(largest)[1].clip(-1020, 1020)
         return Moments(len(self._mean), np.ldexp(1.0, -exponents))
 
     def mean(self) -> Numbers:
@@ -71,12 +74,9 @@ class Moments:
 
     def deviation(self) -> Numbers:
         """s of each feature; 1 for one that never varies, so that it becomes 0."""
-        found = self._deviation()
+        found = np.sqrt(np.maximum(self._squares, 0) / np.maximum(self._counts, 1))
         return np.where(self.constant(), 1.0, found if self._scale is None else found / self._scale)
 
     def constant(self) -> NDArray[np.bool_]:
-        """Which features never vary; their deviation may come out as rounding noise, not as 0."""
-        return np.asarray(self._deviation() <= np.finfo(float).eps * self._largest)
-
-    def _deviation(self) -> Numbers:
-        return np.sqrt(np.maximum(self._squares, 0) / np.maximum(self._counts, 1))
+        """Which features never vary."""
+        return np.asarray(self._squares == 0)

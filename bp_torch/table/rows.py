@@ -14,6 +14,8 @@ from bp_torch.table.split import hash_rows
 from bp_torch.table.storage import Pile
 from bp_torch.table.target import MOST_CLASSES
 
+ROWS_AT_ONCE = 2048
+
 
 class Readers:
     """A reader for each feature, for the target and for the weight; they learn what values come."""
@@ -72,12 +74,11 @@ class Rows:
             raise ValueError(f"{source.where} has no column {lacking[0]!r}; it must be there")
         seen = 0
         for batch in source.batches(names):
-            rows = np.ones((batch.num_rows, self._width))
-            bits = []
-            for place, (reader, column) in enumerate(zip(readers, batch.columns, strict=True)):
-                values = reader.read(column)
-                bits.append(reader.bits(values))
-                rows[:, place] = values
+            columns = [
+                reader.read(column) for reader, column in zip(readers, batch.columns, strict=True)
+            ]
+            rows = _side_by_side(columns, self._width)
+            bits = (reader.bits(values) for reader, values in zip(readers, columns, strict=True))
             hashes = hash_rows(bits, len(rows))
             kept = _kept(rows, names, source.where, seen, choice)
             if kept is not None:
@@ -107,6 +108,16 @@ class Rows:
         """Give the disk back."""
         self._rows.close()
         self._hashes.close()
+
+
+def _side_by_side(columns: Sequence[Numbers], width: int) -> Numbers:
+    """Columns as rows of that width, with ones on the right; in pieces that a cache holds."""
+    rows = np.ones((len(columns[0]), width))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        piece = slice(start, start + ROWS_AT_ONCE)
+        for place, values in enumerate(columns):
+            rows[piece, place] = values[piece]
+    return rows
 
 
 def _kept(

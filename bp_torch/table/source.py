@@ -1,6 +1,7 @@
 """A table that can be read batch by batch, wherever it comes from."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,11 +39,23 @@ class Source:
     def batches(self, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
         """The table's rows, some columns of them; raises ValueError if it changes meanwhile."""
         before = self.identity()
-        yield from self.read(columns)
+        rest = self.read(columns)
+        with ThreadPoolExecutor(1) as ahead:  # the next batch is read while one is worked on
+            coming = ahead.submit(next, rest, None)
+            while (batch := coming.result()) is not None:
+                coming = ahead.submit(next, rest, None)
+                yield batch
         if self.identity() != before:
             raise ValueError(
                 f"{self.where} has changed while it was read; start again when it is complete"
             )
+
+
+def release_memory() -> None:
+    """Give back what Arrow has kept for the next batch, once there is none."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def rows_per_batch(columns: int) -> int:

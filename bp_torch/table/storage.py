@@ -37,7 +37,8 @@ class Pile:
         shape = (self.rows, self._width)
         if not self.rows:
             return np.empty(shape, self._dtype)
-        return np.memmap(self._file, self._dtype, "r", shape=shape)
+        # As a plain array: a memmap's own bookkeeping costs as much as reading a block.
+        return np.asarray(np.memmap(self._file, self._dtype, "r", shape=shape))
 
     def close(self) -> None:
         """Give the disk back."""

@@ -12,7 +12,7 @@ def measured(x, blocks=7):
     for block in np.array_split(x[:, None], blocks):
         moments.add(block)
     if not moments.sound:
-        moments = moments.scaled()
+        moments = moments.scaled(np.abs(x[np.isfinite(x)]).max(keepdims=True))
         for block in np.array_split(x[:, None], blocks):
             moments.add(block)
     return moments.mean()[0], moments.deviation()[0]

@@ -164,3 +164,9 @@ def test_an_index_without_a_name_is_left_out_and_named(tmp_path):
     table = read(tmp_path / "t.csv", tmp_path)
     assert table.notes == ("has no name, and was left out: unnamed_1",)
     assert "unnamed_1" in read(tmp_path / "t.csv", tmp_path, features=("unnamed_1",)).feature_names
+
+
+def test_columns_that_pandas_has_numbered_have_names(tmp_path):
+    numbered = frame().rename(columns={"a": "0", "time": "1", "colour": "2"})
+    numbered.to_csv(tmp_path / "t.csv", index=False)
+    assert read(tmp_path / "t.csv", tmp_path).feature_names[:3] == ("0", "1", "2=blue")
