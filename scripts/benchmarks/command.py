@@ -17,7 +17,18 @@ from typing import NoReturn
 
 import torch
 
-from benchmarks import accuracy, compare, epoch, import_time, scale, sigmoid, small, step, train
+from benchmarks import (
+    accuracy,
+    compare,
+    epoch,
+    import_time,
+    scale,
+    sigmoid,
+    small,
+    step,
+    table,
+    train,
+)
 from benchmarks.benchmark import Benchmark, Options
 from benchmarks.machine import Machine
 from benchmarks.report import Report
@@ -30,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "sigmoid": sigmoid.BENCHMARK,
     "accuracy": accuracy.BENCHMARK,
     "compare": compare.BENCHMARK,
+    "table": table.BENCHMARK,
     "train": train.BENCHMARK,
     "import": import_time.BENCHMARK,
 }
