@@ -122,10 +122,10 @@ class CategoryReader:
 
     @property
     def stray(self) -> str | None:
-        """A text among numbers, where the column holds both; such a one is seldom meant."""
+        """A text among more numbers; such a one is seldom meant."""
         texts = [value for value in self._codes if isinstance(value, str)]
         strays = [text for text in texts if not _is_number(text)]
-        return strays[0] if 0 < len(strays) < len(texts) else None
+        return strays[0] if 0 < len(strays) <= len(texts) / 2 else None
 
     def require_one_kind(self) -> None:
         """Raise ValueError for texts among numbers."""

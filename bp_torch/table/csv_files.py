@@ -208,8 +208,10 @@ def _unquoted(line: str) -> str:
 
 
 def _looks_like_data(names: Sequence[str]) -> bool:
-    """Whether there are numbers among the names, other than their own places: so pandas calls
-    columns without names."""
+    """Whether there are numbers among the names, other than their own places, as pandas calls
+    columns without names; where the first is empty they stand beside names of rows."""
+    if not names[0]:
+        return False
     numbers = [(place, name) for place, name in enumerate(names) if _is_number(name)]
     return any(name not in (str(place - 1), str(place), str(place + 1)) for place, name in numbers)
 

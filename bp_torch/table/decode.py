@@ -70,7 +70,8 @@ def read_table(
         else:
             held.read(test, choice)
             out = np.zeros(len(rows), bool)
-        _require_parts(rows, out, source, choice if test is None else replace(choice, test_size=0))
+        asked = choice if test is None else replace(choice, test_size=0)
+        _require_parts(rows, out, source, asked, target)
         features, places, constant = _measure(readers, rows, out, choice)
         size = len(rows) * len(features.mean) * np.dtype(dtype).itemsize
         files = folder if size > IN_MEMORY else None
@@ -157,12 +158,16 @@ def _target(readers: Readers, choice: Choice, source: Source) -> tuple[Target, _
     return target, _Codes(numbers, [target.values.index(v) for v in values], source.where)
 
 
-def _require_parts(rows: Numbers, out: Flags, source: Source, choice: Choice) -> None:
+def _require_parts(
+    rows: Numbers, out: Flags, source: Source, choice: Choice, target: Target
+) -> None:
     """Raise ValueError where nothing is left to learn from, or to hold out, or to weigh."""
     if choice.test_size and not out.any():
+        classes = f" for {len(target.classes)} classes" if target.classes else ""
         raise ValueError(
-            f"{source.where} has {len(rows)} rows, too few to hold out {choice.test_size:g} of "
-            f"every class; choose a larger test-size, or name other data to test with (--test)"
+            f"{source.where} has {len(rows)} rows{classes}, too few to hold out "
+            f"{choice.test_size:g} of each; choose a larger test-size, other data to test with "
+            f"(--test), or another target than {target.name!r}"
         )
     if not rows[~out, -1].any():
         raise ValueError(f"every sample weight in {source.where} is 0; expected some above")

@@ -72,7 +72,7 @@ class Rows:
         names = [reader.name for reader in readers]
         if lacking := [name for name in names if name not in source.types]:
             raise ValueError(f"{source.where} has no column {lacking[0]!r}; it must be there")
-        seen = 0
+        seen, missing = 0, np.zeros(len(names), np.int64)
         for batch in source.batches(names):
             columns = [
                 reader.read(column) for reader, column in zip(readers, batch.columns, strict=True)
@@ -82,6 +82,7 @@ class Rows:
             hashes = hash_rows(bits, len(rows))
             kept = _kept(rows, names, source.where, seen, choice)
             if kept is not None:
+                missing += np.isnan(rows[:, : len(names)]).sum(0)
                 self.dropped += len(rows) - int(kept.sum())
                 rows, hashes = rows[kept], hashes[kept]
             if self._readers.weight and (rows[:, -1] < 0).any():
@@ -97,8 +98,14 @@ class Rows:
             if isinstance(reader, CategoryReader) and reader.name not in choice.one_hot:
                 reader.require_one_kind()
         if not self._rows.rows:
-            left = " once rows with missing values are dropped" if seen else ""
-            raise ValueError(f"{source.where} has no rows{left}; expected a table to learn from")
+            where = f"{source.where} has no rows"
+            if not seen:
+                raise ValueError(f"{where}; expected a table to learn from")
+            worst = int(missing.argmax())
+            raise ValueError(
+                f"{where} once those with missing values are dropped; the column {names[worst]!r} "
+                f"has none in {missing[worst]:,} of {seen:,}, so leave it out (--drop)"
+            )
 
     def arrays(self) -> tuple[Numbers, NDArray[np.uint64]]:
         """The rows (N, columns + 2), and their hashes (N,)."""

@@ -14,7 +14,7 @@ from bp_torch.training.data import Samples
 NUMBERS_AT_ONCE = 2**22
 """Of features that are evaluated together, so that memory stays flat."""
 
-MOST_SCORED = 200_000
+MOST_SCORED = 100_000
 """Samples of which all that needs them sorted or counted is known; of more, the first, which are a
 cross-section."""
 

@@ -50,7 +50,10 @@ CSV = {
     "infinity": (b"a,y\n1,0\ninf,1\n", "the column 'a' is inf in row 2"),
     "one class": (b"a,y\n1,1\n2,1\n", "'1' in every row"),
     "no line of names": (b"5.1,0\n" + ROWS.encode(), "looks like data (5.1, 0 …)"),
-    "too few rows": (b"a,y\n" + ROWS.encode(), "2 rows, too few to hold out 0.2"),
+    "too few rows": (
+        b"a,y\n" + ROWS.encode(),
+        "2 rows for 2 classes, too few to hold out 0.2 of each",
+    ),
 }
 
 
@@ -175,7 +178,12 @@ def test_a_constant_column_is_named(tmp_path):
 def test_a_table_of_no_rows(tmp_path):
     refused(frame()[:0], tmp_path, "has no rows")
     missing = frame().assign(a=np.nan)
-    refused(missing, tmp_path, "no rows once rows with missing values are dropped", missing="drop")
+    refused(
+        missing,
+        tmp_path,
+        "the column 'a' has none in 1,000 of 1,000, so leave it out",
+        missing="drop",
+    )
 
 
 def test_an_arrow_table_with_two_columns_of_a_name():

@@ -147,3 +147,10 @@ def test_every_stretch_of_a_sorted_table_is_a_cross_section(tmp_path):
     assert 0.4 < first.mean() < 0.6
     whole = np.concatenate([table.train.x, table.test.x])[:, 0]
     assert len(np.unique(whole)) == rows
+
+
+def test_a_name_that_is_a_number_is_a_name_among_names(tmp_path):
+    """Cars of 1993: Audi 90 and 100, BMW 535i."""
+    models = ["90", "100", "535i", "Century", "LeSabre"] * 40
+    table = read(pd.DataFrame({"model": models, "y": [0, 1] * 100}), tmp_path)
+    assert len(table.feature_names) == 5

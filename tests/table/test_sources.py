@@ -170,3 +170,8 @@ def test_columns_that_pandas_has_numbered_have_names(tmp_path):
     numbered = frame().rename(columns={"a": "0", "time": "1", "colour": "2"})
     numbered.to_csv(tmp_path / "t.csv", index=False)
     assert read(tmp_path / "t.csv", tmp_path).feature_names[:3] == ("0", "1", "2=blue")
+
+
+def test_years_are_names_beside_names_of_rows(tmp_path):
+    (tmp_path / "t.csv").write_text('"","1940","1950","y"\n' + '"a",1.5,2,0\n"b",3,4,1\n' * 10)
+    assert read(tmp_path / "t.csv", tmp_path).feature_names == ("1940", "1950")
