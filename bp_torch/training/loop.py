@@ -76,10 +76,12 @@ def run(
         reading = time.perf_counter() - started
         generator = torch.Generator().manual_seed(config.seed)
         module = build(config, table, generator)
+        if table.train.weight is not None or config.class_weight:
+            require_one_neuron(module, "sample and class weights are", "leave them out")
         gradient = "chain" if config.mistake else gradient_for(module, config.gradient)
         config = replace(config, gradient=gradient)
         data = Data.of(table, module)
-        samples = _weighed(config, module, data.train)
+        samples = _weighed(config, data.train)
 
         folder = run_folder(config.runs, config.name, otherwise=_folder_name(config, table))
         names = table.feature_names
@@ -158,10 +160,8 @@ def _source(config: Config, dataset: object, target: object) -> tuple[Source, st
     return with_target(source, target)
 
 
-def _weighed(config: Config, module: Model, samples: Samples) -> Samples:
+def _weighed(config: Config, samples: Samples) -> Samples:
     """The samples with the weights of their classes on top of their own."""
-    if samples.weight is not None or config.class_weight:
-        require_one_neuron(module, "sample and class weights are", "leave them out")
     if config.class_weight is None:
         return samples
     return replace(samples, weight=balanced(samples.y, samples.weight))

@@ -1,0 +1,194 @@
+"""From a user's own table to a model that tells the truth."""
+
+import gzip
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+
+import bp_torch as bp
+from bp_torch.table.cache import table_of
+from bp_torch.table.choice import Choice
+from bp_torch.table.opening import open_source
+
+
+def people(rows=1000, seed=0):
+    rng = np.random.default_rng(seed)
+    data = pd.DataFrame(
+        {
+            "time": 1.7e9 + 3 * rng.normal(size=rows),
+            "age": rng.normal(40, 10, rows),
+            "job": rng.choice(["clerk", "smith", "baker"], rows),
+        }
+    )
+    z = (data.time - 1.7e9) / 3 + (data.age - 40) / 10 + (data.job == "smith")
+    return data.assign(y=np.where(rng.random(rows) < 1 / (1 + np.exp(-2 * z)), "yes", "no"))
+
+
+def train(data, tmp_path, **options):
+    asked = {"target": "y", "epochs": 10, "runs": tmp_path / "runs", "log_every": 0}
+    return bp.train(data, **asked | options)
+
+
+def test_one_table_in_any_form_is_one_model_bit_for_bit(tmp_path):
+    data = people()
+    data.to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
+    (tmp_path / "parts").mkdir()
+    data[:400].to_parquet(tmp_path / "parts/0.parquet")
+    data[400:].to_parquet(tmp_path / "parts/1.parquet")
+    forms = [tmp_path / "t.csv.gz", tmp_path / "parts", data, pl.from_pandas(data)]
+    first = train(tmp_path / "t.csv", tmp_path).model
+    for form in forms:
+        other = train(form, tmp_path).model
+        assert other.about.content == first.about.content
+        assert other.feature_names == first.feature_names
+        for name, tensor in first.state_dict().items():
+            assert torch.equal(other.state_dict()[name], tensor), name
+    shuffled = train(data.sample(frac=1, random_state=0), tmp_path).model
+    assert shuffled.about.content == first.about.content
+    assert not torch.equal(shuffled.module.weight, first.module.weight)  # another order of steps
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("offset", "scale"),
+    [(1.7e9, 3.0), (1e6, 1e-3), (0.0, 1e-30), (1e9, 1e-3), (-1e15, 1.0), (0.0, 1e200)],
+)
+def test_a_loaded_model_gives_what_the_trained_one_gives(offset, scale, dtype, tmp_path):
+    rng = np.random.default_rng(0)
+    raw = offset + scale * rng.normal(size=(500, 3))
+    y = (raw - offset) @ [1, -2, 0.5] > 0
+    result = train(raw, tmp_path, target=y, dtype=dtype, epochs=30)
+    assert result.test.accuracy > 0.9
+    # The rows that were learnt from, as they were learnt from.
+    source = pd.DataFrame(raw, columns=["x1", "x2", "x3"]).assign(y=y)
+    table = table_of(open_source(source), Choice(target="y"), dtype=dtype)
+    learnt = np.concatenate([table.train.x, table.test.x])
+    loaded = bp.load(result.path)
+    standardised = loaded.standardise(torch.from_numpy(raw)).numpy()
+    order, other = np.lexsort(standardised.T), np.lexsort(learnt.T)
+    np.testing.assert_array_equal(standardised[order], learnt[other])  # to the bit
+    expected = result.model.module(torch.from_numpy(learnt[other])).detach().numpy()
+    found = loaded(torch.from_numpy(raw)).detach().numpy()
+    # A sum of three products may be taken in another order for another row.
+    np.testing.assert_array_max_ulp(found[order], expected, 4)
+    assert ((found > 0.5) == y).mean() > 0.9
+
+
+def test_folding_into_the_weights_is_caught():
+    """What was done before: w/s and b − Σwμ/s in float32, at 1.7e9 ± 3."""
+    rng = np.random.default_rng(0)
+    raw = torch.from_numpy(1.7e9 + 3 * rng.normal(size=(500, 1)))
+    neuron = bp.Neuron(1)
+    exact = neuron(((raw - 1.7e9) / 3).float())
+    with torch.no_grad():
+        weight = neuron.weight.double() / 3
+        neuron.bias.copy_(neuron.bias.double() - weight @ torch.tensor([1.7e9]).double())
+        neuron.weight.copy_(weight)
+    assert (neuron(raw.float()) - exact).abs().max() > 0.1
+
+
+def test_the_table_of_results_is_that_of_the_saved_model(tmp_path):
+    data, other = people(), people(300, seed=1)
+    result = train(data, tmp_path, test=other, dtype="bfloat16", cost="cross-entropy")
+    model = bp.load(result.path)
+    x = pd.concat(
+        [other.time, other.age] + [other.job == job for job in ("baker", "clerk", "smith")], axis=1
+    )
+    y_hat = model(torch.tensor(x.astype(float).to_numpy())).detach().double()
+    y = torch.tensor((other.y == "yes").to_numpy()).double()
+    assert result.test.cost == pytest.approx(bp.cross_entropy_cost(y_hat, y).item(), rel=1e-5)
+    assert result.test.accuracy == ((y_hat > 0.5) == (y > 0.5)).double().mean().item()
+    assert model.about.metrics["held_out"]["cost"] == result.test.cost
+
+
+def test_larger_data_are_learnt_from_in_blocks_on_disk(tmp_path, monkeypatch):
+    data = people(5000)
+    data.to_parquet(tmp_path / "t.parquet")
+    options = {"epochs": 5, "cost": "cross-entropy", "learning_rate": 0.2}
+    small = train(tmp_path / "t.parquet", tmp_path, **options)
+    monkeypatch.setattr("bp_torch.table.decode.IN_MEMORY", 0)
+    monkeypatch.setattr("bp_torch.training.descent.NUMBERS_PER_BLOCK", 640 * 5)
+    large = [
+        train(tmp_path / "t.parquet", tmp_path, cache=tmp_path / "cache", **options)
+        for _ in range(2)
+    ]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    for name, tensor in large[0].model.state_dict().items():
+        assert torch.equal(large[1].model.state_dict()[name], tensor)
+    assert large[0].test.cost == pytest.approx(small.test.cost, rel=0.02)
+    assert not torch.equal(large[0].model.module.weight, small.model.module.weight)
+
+
+def test_balanced_classes_move_the_line_towards_the_larger_one(tmp_path):
+    rng = np.random.default_rng(0)
+    y = rng.random(2000) < 0.05
+    data = pd.DataFrame({"x": rng.normal(size=2000) + y, "y": y})
+    options = {"cost": "cross-entropy", "epochs": 20, "learning_rate": 0.1}
+    plain, fair = (train(data, tmp_path, class_weight=w, **options) for w in (None, "balanced"))
+    found = [result.test_metrics.confusion[1][1] for result in (plain, fair)]
+    assert found[1] > found[0]
+    # The line is where both classes are as likely, ½ standing for 1 of 20: log 19 apart.
+    shift = fair.model.module.bias - plain.model.module.bias
+    assert shift.item() == pytest.approx(np.log(19), abs=0.5)
+
+
+def test_a_weight_counts_as_so_many_rows(tmp_path):
+    data = people(400).assign(w=1.0)
+    weights = np.where(data.age > 40, 2.0, 1.0)
+    options = {"batch_size": 0, "epochs": 3000, "cost": "cross-entropy", "dtype": "float64"}
+    options |= {"sample_weight": "w", "test": people(50, seed=1).assign(w=1.0), "drop": ("job",)}
+    weighted = train(data.assign(w=weights), tmp_path, **options)
+    repeated = train(pd.concat([data, data[weights == 2]]), tmp_path, **options)
+    # Means and deviations differ, so the weights are compared for the features as they are.
+    one, other = (
+        result.model.module.weight.detach() / result.model.deviation
+        for result in (weighted, repeated)
+    )
+    torch.testing.assert_close(one, other, atol=0, rtol=1e-6)
+
+
+def test_early_stopping_keeps_the_best(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 40))
+    data = pd.DataFrame(x).rename(columns=str).assign(y=x[:, 0] + rng.normal(size=60) > 0)
+    options = {"cost": "cross-entropy", "epochs": 400, "learning_rate": 1.0, "test_size": 0.5}
+    long = train(data, tmp_path, **options)
+    short = train(data, tmp_path, **options, early_stopping=5)
+    assert short.stopped
+    assert not long.stopped
+    assert short.steps < long.steps
+    assert short.test.cost < long.test.cost
+
+
+@pytest.mark.parametrize("gradient", ["auto", "manual", "autograd", "chain"])
+def test_every_gradient_comes_to_the_same_weights(gradient, tmp_path):
+    options = {"dtype": "float64", "cost": "cross-entropy", "epochs": 5}
+    fused = train(people(), tmp_path, **options)
+    other = train(people(), tmp_path, gradient=gradient, **options)
+    torch.testing.assert_close(
+        other.model.module.weight, fused.model.module.weight, rtol=1e-9, atol=1e-12
+    )
+
+
+def test_a_network_learns_a_table_of_three_classes(tmp_path):
+    data = people()
+    result = train(data, tmp_path, target="job", layers=(5,), epochs=2, missing="drop")
+    assert result.model.classes == ("baker", "clerk", "smith")
+    assert len(result.test_metrics.confusion) == 3
+    with pytest.raises(ValueError, match="weights are for one neuron, and this is a network"):
+        train(data, tmp_path, target="job", class_weight="balanced")
+
+
+def test_shares_are_learnt_as_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1000, 2))
+    share = 1 / (1 + np.exp(-x @ [1.0, -1.0]))
+    result = train(x, tmp_path, target=share, epochs=100, cost="cross-entropy")
+    assert result.model.classes == ()
+    assert result.test_metrics.auc is None
+    y_hat = result.model(torch.from_numpy(x)).detach().numpy()
+    assert abs(y_hat - share).max() < 0.05
