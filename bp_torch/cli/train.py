@@ -73,6 +73,15 @@ def train(
             show_default="the later, by size or by letters",
         ),
     ] = None,
+    above: Annotated[
+        float | None,
+        typer.Option(
+            parser=number,
+            help="Learn whether the target is larger than this.",
+            metavar="NUMBER",
+            show_default=False,
+        ),
+    ] = None,
     sample_weight: Annotated[
         str | None,
         typer.Option(
@@ -238,6 +247,7 @@ def train(
         columns=names(columns),
         missing=missing,
         positive=positive,
+        above=above,
         sample_weight=sample_weight,
         class_weight=class_weight,
         test_size=test_size,

@@ -155,6 +155,7 @@ def _kept(directory: Path) -> Table | None:
                 about["target"]["name"],
                 tuple(about["target"]["values"]),
                 about["target"]["is_boolean"],
+                about["target"]["above"],
             ),
             mean=np.array(about["mean"]),
             deviation=np.array(about["deviation"]),

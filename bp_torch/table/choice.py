@@ -30,6 +30,8 @@ class Choice:
     """The column that says how much each row counts."""
     positive: str | None = None
     """Which of a target's two values is 1; None: the later one, by size or by letters."""
+    above: float | None = None
+    """Of a target of numbers: 1 where it is larger than this, 0 elsewhere; None: as it is."""
     test_size: float = 0.2
     """The share of rows that is held out, of every class."""
 
@@ -78,6 +80,11 @@ def choose_columns(source: Source, choice: Choice) -> Roles:
             raise ValueError(
                 f"the column {name!r} of {where} is {names[name]}; expected numbers or texts, so "
                 f"bring it into that form, or leave it out with drop (--drop)"
+            )
+        if kind == "text" and name == choice.target and choice.above is not None:
+            raise ValueError(
+                f"the target {name!r} of {where} holds texts, and above (--above) is for numbers; "
+                f"leave it out"
             )
         if kind == "text" and name in weight:
             raise ValueError(f"the sample weight {name!r} of {where} holds texts; expected numbers")

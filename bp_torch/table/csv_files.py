@@ -3,6 +3,8 @@
 import csv
 import os
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -73,13 +75,11 @@ class CsvFile:
         self, names: Sequence[str], types: "dict[str, pa.DataType]"
     ) -> "Iterator[pa.RecordBatch]":
         """Batches of these columns, of the types that the table's first file has."""
-        import pyarrow as pa
-
         wanted = {name: types[name] for name in names}
         try:
             with self._reader(wanted) as reader:
                 yield from reader
-        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        except _unreadable() as error:
             raise self._explained(error, wanted) from None
 
     @property
@@ -88,13 +88,11 @@ class CsvFile:
         return LONGEST_LINE if self.is_wide else BLOCK
 
     def _reader(self, wanted: "dict[str, pa.DataType]", *, threads: bool = True) -> Any:
-        import pyarrow as pa
         from pyarrow import csv as arrow
 
-        packed = self.path.suffix.lower() in (".gz", ".zst", ".bz2")
         try:
             return arrow.open_csv(
-                pa.input_stream(os.fspath(self.path), compression="detect" if packed else None),
+                _unpacked(self.path),
                 arrow.ReadOptions(
                     block_size=self._block,
                     use_threads=threads,
@@ -110,7 +108,7 @@ class CsvFile:
                     decimal_point=self.decimal_point,
                 ),
             )
-        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        except _unreadable() as error:
             raise self._explained(error, wanted) from None
 
     def _explained(self, error: Exception, wanted: "dict[str, pa.DataType]") -> Exception:
@@ -149,7 +147,9 @@ class CsvFile:
             return ValueError(f"{self.path} is not in UTF-8; save it in that encoding")
         if "Empty CSV" in said:
             return ValueError(f"{self.path} has no rows; expected a table")
-        if isinstance(error, OSError) or "zlib" in said or "ZSTD" in said:
+        if isinstance(error, OSError | EOFError | zipfile.BadZipFile | zlib.error) or any(
+            word in said for word in ("zlib", "ZSTD", "CRC")
+        ):
             return ValueError(f"{self.path} cannot be unpacked: {said}; write it again")
         return ValueError(f"{self.path} is not a table as CSV: {said}")
 
@@ -170,15 +170,36 @@ def _as_read(types: "dict[str, pa.DataType]", path: Path) -> "dict[str, pa.DataT
     return as_read
 
 
-def _first_lines(path: Path) -> tuple[str, str]:
-    """The first two lines, unpacked."""
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What a file that is no table, or a damaged one, can end in."""
     import pyarrow as pa
 
-    packed = path.suffix.lower() in (".gz", ".zst", ".bz2")
+    damaged = (EOFError, zipfile.BadZipFile, zlib.error)
+    return (pa.ArrowException, UnicodeDecodeError, OSError, *damaged)
+
+
+def _unpacked(path: Path) -> Any:
+    """The file's bytes, unpacked if its name ends so."""
+    import pyarrow as pa
+
+    ending = path.suffix.lower()
+    if ending != ".zip":
+        packed = ending in (".gz", ".zst", ".bz2")
+        return pa.input_stream(os.fspath(path), compression="detect" if packed else None)
+    archive = zipfile.ZipFile(path)
+    members = [each for each in archive.namelist() if not each.endswith("/")]
+    if len(members) != 1:
+        archive.close()
+        raise ValueError(f"{path} holds {len(members)} files, expected one; unpack it")
+    return pa.PythonFile(archive.open(members[0]), mode="r")
+
+
+def _first_lines(path: Path) -> tuple[str, str]:
+    """The first two lines, unpacked."""
     try:
-        with pa.input_stream(os.fspath(path), compression="detect" if packed else None) as stream:
+        with _unpacked(path) as stream:
             start = stream.read(LONGEST_LINE)
-    except (pa.ArrowException, OSError) as error:
+    except _unreadable() as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise ValueError(f"{path} cannot be unpacked: {error}; write it again") from None

@@ -152,6 +152,7 @@ def _target(readers: Readers, choice: Choice, source: Source) -> tuple[Target, _
         positive=choice.positive,
         ordered=ordered,
         is_boolean=str(source.types[reader.name]) == "bool",
+        above=choice.above,
     )
     if not target.values or values is None:
         return target, _Codes([], [], source.where)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".tsv", ".tab", ".txt", ".data", ".test")
-PACKED = (".gz", ".zst", ".bz2")
+PACKED = (".gz", ".zst", ".bz2", ".zip")
 
 
 def open_files(path: Path, columns: Sequence[str] | None) -> Source:
@@ -39,7 +39,7 @@ def open_files(path: Path, columns: Sequence[str] | None) -> Source:
         found = [(os.fspath(each.resolve()), each.stat()) for each in paths]
         return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
 
-    name = _stem(path if path.is_file() or path.is_dir() else path.parent)
+    name = _stem(paths[0] if len(paths) == 1 else path if path.is_dir() else path.parent)
     unnamed = unnamed_among(first.types)
     return Source(name, os.fspath(path), first.types, read, unnamed, identity)
 

@@ -90,6 +90,8 @@ class Rows:
                     f"{source.where}: the sample weight {self._readers.weight.name!r} is "
                     f"{rows[:, -1].min():g} somewhere; expected numbers of at least 0"
                 )
+            if choice.above is not None:
+                rows[:, -2] = rows[:, -2] > choice.above
             self._readers.see_targets(rows[:, -2])
             self._rows.add(rows)
             self._hashes.add(hashes)

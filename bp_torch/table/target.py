@@ -1,7 +1,7 @@
 """What a table's target means: two classes, a share between 0 and 1, or more classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,10 +19,15 @@ class Target:
     """Of the classes, in the order of the outputs; of two, the second is 1. None: the target is a
     number in [0, 1] itself."""
     is_boolean: bool = False
+    above: float | None = None
+    """What a number must be larger than to be of the second class."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes' names."""
+        if self.above is not None:
+            names = (f"≤ {plain(self.above)}", f"> {plain(self.above)}")
+            return names if self.values == (0.0, 1.0) else names[::-1]
         if self.is_boolean:
             return tuple(str(bool(value)) for value in self.values)
         return tuple(map(plain, self.values))
@@ -48,6 +53,7 @@ def decide(
     positive: str | None,
     ordered: Sequence[Value] | None,
     is_boolean: bool,
+    above: float | None = None,
 ) -> Target:
     """What the target is, from the different values that it has.
 
@@ -63,6 +69,8 @@ def decide(
     """
     if values is not None and len(values) < 2:
         only = repr(plain(values[0])) if values else "no value at all"
+        if above is not None and values:
+            only = f"{'larger' if values[0] else 'not larger'} than {above:g}"
         raise ValueError(
             f"the target {name!r} of {where} is {only} in every row; there is nothing to tell apart"
         )
@@ -74,11 +82,12 @@ def decide(
     if values is not None and is_class and not (within and len(values) > 2):
         known = [value for value in ordered or () if value in values]
         order = known if len(known) == len(values) else in_order(values)
-        target = Target(name, tuple(order), is_boolean)
+        target = Target(name, tuple(order), is_boolean, above)
     elif not within:
         raise ValueError(
             f"the target {name!r} of {where} holds numbers from {span[0]:g} to {span[1]:g}; "
-            f"expected two values, numbers from 0 to 1, or at most {MOST_CLASSES} classes"
+            f"expected two values, numbers from 0 to 1, or at most {MOST_CLASSES} classes; to ask "
+            f"whether it is larger than a number use above (--above)"
         )
     return target if positive is None else _with_positive(target, positive, where)
 
@@ -97,4 +106,4 @@ def _with_positive(target: Target, positive: str, where: str) -> Target:
     values = target.values
     if positive == target.classes[0]:
         values = (values[1], values[0])
-    return Target(target.name, values, target.is_boolean)
+    return replace(target, values=values)

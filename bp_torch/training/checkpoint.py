@@ -236,12 +236,13 @@ def _about(said: Mapping[str, Any], features: int, outputs: int | None) -> About
         raise ValueError(f"it names {len(values)} classes, and has {outputs or 1} outputs")
     if len(set(values)) != len(values) or type(target["is_boolean"]) is not bool:
         raise ValueError("its classes are none")
+    (above,) = _tuple([target["above"]], (float, int, type(None))) or (None,)
     for name in ("training", "versions", "metrics"):
         if type(said[name]) is not dict:
             raise ValueError(f"its {name} must be a mapping")
     return About(
         columns=columns,
-        target=Target(_text(target["name"]), values, target["is_boolean"]),
+        target=Target(_text(target["name"]), values, target["is_boolean"], above),
         content=_text(said["content"]),
         training=said["training"],
         versions=said["versions"],

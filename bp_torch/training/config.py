@@ -55,6 +55,8 @@ class Config:
     """"balanced": both classes count alike, however many rows they have; for one neuron."""
     positive: str | None = None
     """Which of a target's two values is 1; None: the later, by size or by letters."""
+    above: float | None = None
+    """Of a target of numbers: 1 where it is larger than this, 0 elsewhere."""
     test_size: float = 0.2
     """The share of every class that is held out."""
     test: Any = None
@@ -168,6 +170,7 @@ class Config:
             checks.require_one_of("missing", self.missing, missing)
         if self.class_weight is not None:
             checks.require_one_of("class-weight", self.class_weight, weights)
+        self._keep("above", _start("above", self.above))
         size = self.test_size
         if isinstance(size, bool) or not isinstance(size, Real) or not 0 < size < 1:
             raise ValueError(f"test-size must be a share between 0 and 1, got {size!r}; try 0.2")
@@ -208,6 +211,7 @@ class Config:
             missing=self.missing,
             sample_weight=self.sample_weight,
             positive=self.positive,
+            above=self.above,
             test_size=self.test_size,
         )
 

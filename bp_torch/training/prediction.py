@@ -140,6 +140,8 @@ def row_of(model: TrainedModel, number: int) -> tuple[Tensor, Tensor]:
             continue
         row = batch.slice(number - 1 - (seen - batch.num_rows), 1)
         value = of_target.read(row.column(list(names).index(target.name)))
+        if target.above is not None:
+            value = (value > target.above).astype(float)
         if target.values:
             of_class = (
                 of_target.categories[int(value[0])]

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,17 @@ def test_files_that_are_no_tables(tmp_path):
     packed = gzip.compress(frame().to_csv(index=False).encode())
     (tmp_path / "short.csv.gz").write_bytes(packed[:-2000])
     refused(tmp_path / "short.csv.gz", tmp_path, "cannot be unpacked")
+    frame().to_csv(tmp_path / "whole.csv.zip", index=False)
+    zipped = bytearray((tmp_path / "whole.csv.zip").read_bytes())
+    zipped[500:900] = bytes(400)
+    (tmp_path / "bad.csv.zip").write_bytes(zipped)
+    refused(tmp_path / "bad.csv.zip", tmp_path, "cannot be unpacked")
+    (tmp_path / "short.csv.zip").write_bytes(zipped[:2000])
+    refused(tmp_path / "short.csv.zip", tmp_path, "cannot be unpacked")
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        archive.writestr("a.csv", "a,y\n1,0\n")
+        archive.writestr("b.csv", "a,y\n1,0\n")
+    refused(tmp_path / "two.zip", tmp_path, "holds 2 files, expected one")
     refused(tmp_path / "none.csv", tmp_path, "there is no file")
     refused(tmp_path / "none*.csv", tmp_path, "there is no file")
     (tmp_path / "empty").mkdir()
@@ -125,6 +137,8 @@ def test_a_source_that_changes_while_it_is_read(tmp_path):
         ({"sample_weight": "a"}, "expected numbers of at least 0"),
         ({"positive": "maybe"}, "positive must be one of no, yes"),
         ({"target": "i", "positive": "1"}, "has 5 classes"),
+        ({"above": 3.0}, "holds texts, and above (--above) is for numbers"),
+        ({"target": "a", "above": 1e3}, "is not larger than 1000 in every row"),
         ({"target": "time"}, "expected two values, numbers from 0 to 1, or at most 256 classes"),
     ],
 )

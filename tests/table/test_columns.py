@@ -154,3 +154,16 @@ def test_a_name_that_is_a_number_is_a_name_among_names(tmp_path):
     models = ["90", "100", "535i", "Century", "LeSabre"] * 40
     table = read(pd.DataFrame({"model": models, "y": [0, 1] * 100}), tmp_path)
     assert len(table.feature_names) == 5
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_whether_a_number_is_larger_than_another(missing, tmp_path):
+    data = frame()
+    if missing:
+        data.loc[:99, "a"] = np.nan
+    table = read(data, tmp_path, target="a", above=0.5, missing="mean")
+    assert table.target.classes == ("≤ 0.5", "> 0.5")
+    assert table.train.y.sum() + table.test.y.sum() == (data.a > 0.5).sum()
+    assert len(table.train.y) + len(table.test.y) == 1000 - 100 * missing
+    turned = read(data, tmp_path, target="a", above=0.5, positive="≤ 0.5", missing="mean")
+    np.testing.assert_array_equal(turned.train.y, 1 - table.train.y)

@@ -41,6 +41,12 @@ def zst(table, folder):
 
 
 @form
+def zipped(table, folder):
+    table.to_csv(path := folder / "t.csv.zip", index=False)
+    return path
+
+
+@form
 def tabs(table, folder):
     table.to_csv(path := folder / "t.tsv", sep="\t", index=False)
     return path
