@@ -4,7 +4,6 @@ import doctest
 import os
 import re
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,11 +22,11 @@ def blocks(language):
 
 
 def sessions():
-    """Each command of the console blocks, with what it printed."""
+    """The console blocks: of each its commands, with what they printed."""
     for block in blocks("console"):
-        for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, _, output = session.partition("\n")
-            yield pytest.param(command, output, id=command)
+        parts = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+        commands = [part.replace("\\\n", "").partition("\n")[::2] for part in parts]
+        yield pytest.param(commands, id=" ".join(commands[0][0].split())[:60])
 
 
 NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -70,19 +69,27 @@ def test_python_session_prints_what_it_says():
 
 
 @pytest.mark.skipif(not INSTALLED, reason="the commands use .venv, which scripts/setup makes")
-@pytest.mark.parametrize(("command", "output"), list(sessions()))
-def test_command_prints_what_it_says(command, output):
-    if command == "./scripts/test":
-        command += " tests/test_planted.py"  # with all the tests it would run itself
-    with tempfile.TemporaryDirectory() as folder:
+@pytest.mark.parametrize("commands", list(sessions()))
+def test_commands_print_what_the_readme_says(commands, tmp_path):
+    environment = {**os.environ, "PATH": "/usr/bin:/bin", "COLUMNS": "80"}
+    for command, output in commands:
+        words = command.replace("runs/", f"{tmp_path}/").split()
+        if "-o" in words:
+            words[words.index("-o") + 1] = f"{tmp_path}/{words[words.index('-o') + 1]}"
+        if command == "./scripts/test":
+            words.append("tests/test_planted.py")  # with all the tests it would run itself
         if "train" in command and "list" not in command:
-            command += f" --runs {folder}"
-        environment = {**os.environ, "PATH": "/usr/bin:/bin", "COLUMNS": "80"}
+            words += ["--runs", str(tmp_path)]
         run = subprocess.run(
-            command.split(), cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+            words, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
         )
-        actual = run.stdout.replace(folder, "runs")
-    assert same(output, actual), actual
+        actual = run.stdout.replace(f"--logdir {tmp_path}", "--logdir runs")
+        for shown in ("runs/", ""):
+            names = [path.name for path in tmp_path.iterdir()]
+            for name in names:
+                prefix = shown if (tmp_path / name).is_dir() else ""
+                actual = actual.replace(f"{tmp_path}/{name}", f"{prefix}{name}")
+        assert same(output, actual), actual
 
 
 @pytest.mark.parametrize(

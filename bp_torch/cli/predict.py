@@ -54,13 +54,13 @@ def predict(
             write(batch)
     for name, rows in predictions.missing.items():
         print(
-            f"note: {rows:,} rows have no {name!r}, and get no prediction (a model that was "
+            f"note: rows without {name!r}: {rows:,}; they get no prediction (a model that was "
             f"trained with --missing mean fills it in)",
             file=sys.stderr,
         )
     for name, rows in predictions.unknown.items():
         print(
-            f"note: {rows:,} rows have a {name!r} that the model has not seen; it counts as none",
+            f"note: rows with a {name!r} that the model has not seen: {rows:,}; it counts as none",
             file=sys.stderr,
         )
     if output is not None:

@@ -27,6 +27,7 @@ from bp_torch.training.descent import DivergedError
 from bp_torch.training.loop import run
 from bp_torch.training.observer import Progress
 from bp_torch.training.result import Result
+from bp_torch.training.signals import Signals
 
 REFRESH_SECONDS = 0.1
 WIDTH = 80
@@ -125,7 +126,7 @@ def print_result(result: Result) -> None:
         print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
 
 
-def print_sweep(configs: Sequence[Config], table: Table) -> int:
+def print_sweep(configs: Sequence[Config], table: Table, signals: Signals) -> int:
     """Run after run, and a line for each; returns the status."""
     options = swept(configs)
     shown = RichTable(*(name.replace("_", "-") for name in options), box=None, pad_edge=False)
@@ -137,7 +138,7 @@ def print_sweep(configs: Sequence[Config], table: Table) -> int:
         values = [_value(getattr(config, name)) for name in options]
         try:
             with ProgressBar() as bar:
-                result = run(config, table=table, watch=bar.show)
+                result = run(config, table=table, watch=bar.show, signals=signals)
         except DivergedError:
             rows.append((float("inf"), [*values, "diverged", "", "", ""]))
             continue

@@ -281,18 +281,19 @@ def train(
     configs = points(config, sweep or [])
     from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
     from bp_torch.training.loop import read, run
-    from bp_torch.training.signals import Interrupted
+    from bp_torch.training.signals import Interrupted, Signals
 
     try:
-        if len(configs) > 1:
-            status = print_sweep(configs, read(config))
-        else:
-            with ProgressBar() as bar:
-                result = run(config, watch=bar.show)
-            print_result(result)
-            status = BAD_INPUT if result.path is None else 0
-            if result.signal is not None:
-                status = SIGNALLED + result.signal
+        with Signals() as signals:  # to the end: a second one must not cut off what is printed
+            if len(configs) > 1:
+                status = print_sweep(configs, read(config), signals)
+            else:
+                with ProgressBar() as bar:
+                    result = run(config, watch=bar.show, signals=signals)
+                print_result(result)
+                status = BAD_INPUT if result.path is None else 0
+                if result.signal is not None:
+                    status = SIGNALLED + result.signal
     except Interrupted as error:
         print(f"bp-torch: {error}", file=sys.stderr)
         status = SIGNALLED + error.number

@@ -25,7 +25,7 @@ from torch import Tensor, empty_like
 
 from bp_torch.fused import cpu_kernels
 from bp_torch.fused.cpu_job import Job
-from bp_torch.fused.inputs import CROSS_ENTROPY, Inputs, require_memory
+from bp_torch.fused.inputs import CROSS_ENTROPY, Inputs, Rule, require_memory
 
 CHUNK = 2**18
 """Numbers of x per chunk: 1 MiB of float32, some 100 µs for a thread. Less than that is not worth
@@ -40,6 +40,8 @@ SLAB = 1024
 """Chunks per call, between which Ctrl-C is heard: some 50 ms."""
 EPOCH_SLAB = 2**24
 """Numbers of x per call in an epoch, for the same reason."""
+TAKES_A_RULE = True
+"""Whether `sgd_epoch` knows momentum and penalties."""
 SUSPECT = 2**40
 """An address below is looked into: memory lies higher up on nearly all machines, and where there is
 none, or it has been freed, an address is 0 and an offset."""
@@ -79,7 +81,11 @@ def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def sgd_epoch(
-    inputs: Inputs, learning_rate: float, batch_size: int, order: Tensor | None
+    inputs: Inputs,
+    learning_rate: float,
+    batch_size: int,
+    order: Tensor | None,
+    rule: Rule | None = None,
 ) -> Tensor:
     """The mean cost of the steps; weight and bias are changed in place.
 
@@ -88,6 +94,9 @@ def sgd_epoch(
     x, y, *_ = inputs
     job = _job(inputs)
     job.learning_rate, job.batch_size, samples = learning_rate, batch_size, job.samples
+    if rule is not None:
+        job.momentum, job.l2, job.l1 = rule.momentum, rule.l2, rule.l1
+        job.velocity = rule.velocity.data_ptr()
     if order is not None:
         order = order.contiguous()
         job.order, samples = order.data_ptr(), len(order)

@@ -29,6 +29,7 @@ from bp_torch.fused.simd import (
     load_first,
     multiply_add,
     pointer,
+    pointer_like,
     prefetch_l1,
     prefetch_l2,
     put,
@@ -249,6 +250,23 @@ def sum_rows(batch: Batch, first: int, last: int, sums: Place, row: int) -> None
 
 
 @njit(nogil=True)
+def update(batch: Batch, job: Job, gradient: Any, delta_sum: float, n: float) -> None:
+    """v ← μv + ∂C/∂w + λ₂w,  |w| ← max(|w − νv| − νλ₁, 0); the bias has neither λ."""
+    velocity, rate = pointer_like(batch.weight, job.velocity), job.learning_rate
+    features = batch.features
+    for k in range(features):
+        w = get(batch.weight, k)
+        v = job.momentum * get(velocity, k) + (gradient[k] / n + job.l2 * w)
+        w -= rate * v
+        shrunk = max(abs(w) - rate * job.l1, 0.0)
+        put(velocity, k, v)
+        put(batch.weight, k, shrunk if w > 0 else -shrunk)
+    v = job.momentum * get(velocity, features) + delta_sum / n
+    put(velocity, features, v)
+    put(batch.bias, 0, get(batch.bias, 0) - rate * v)
+
+
+@njit(nogil=True)
 def descend_batches(batch: Batch, job: Job) -> None:
     """Mini-batches one after another: w ← w − ν ∂C/∂w, in place.
 
@@ -300,6 +318,10 @@ def descend_batches(batch: Batch, job: Job) -> None:
             add_products(batch, here, delta, gradient)
         n = total(count)
         if n == 0:
+            continue
+        if job.velocity != 0:
+            update(batch, job, gradient, total(delta_sum), n)
+            steps, costs = steps + 1, costs + total(cost_sum) / n
             continue
         rate = learning_rate / n
         minus_rate = nothing - rate

@@ -26,6 +26,9 @@ class Job(ctypes.Structure):
         # An epoch: which of the samples in their order, and then what came of it.
         *((name, ctypes.c_int64) for name in ("order", "batch_size", "first", "last", "steps")),
         *((name, ctypes.c_double) for name in ("learning_rate", "costs")),
+        # Its rule beyond w ← w − ν ∂C/∂w: where v lies, of the weights and then of the bias.
+        ("velocity", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in ("momentum", "l2", "l1")),
     ]
 
 

@@ -22,6 +22,7 @@ from bp_torch.fused.inputs import CROSS_ENTROPY, Inputs
 
 WIDEST = 4096
 """Features at most that are read once."""
+TAKES_A_RULE = False  # it keeps w in registers, and nothing else
 LARGEST_BATCH = 2**18
 """Numbers of x in a batch that `sgd_epoch` takes: it is for one program."""
 

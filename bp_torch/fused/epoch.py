@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bp_torch import checks
 from bp_torch.fused import backends
-from bp_torch.fused.inputs import Inputs, fitted, require_memory
+from bp_torch.fused.inputs import Inputs, Rule, fitted, require_memory
 
 _LEAST_WIDTH = 64  # narrower rows count as this many numbers: a row has a price of its own
 
@@ -27,12 +27,21 @@ def sgd_epoch(
     cost: str = "quadratic",
     *,
     sample_weight: Tensor | None = None,
+    momentum: float = 0.0,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    velocity: Tensor | None = None,
 ) -> Tensor:
     """One epoch of mini-batch gradient descent, in one call.
 
         w ← w − ν ∂C/∂w ,   b ← b − ν ∂C/∂b    for each batch, with the gradients of that batch
 
-    as a loop over `cost_and_gradients` would, to within rounding.
+    as a loop over `cost_and_gradients` would, to within rounding. With momentum μ and penalties λ,
+
+        v ← μv + ∂C/∂w + λ₂w ,   w ← w − νv ,   |w| ← max(|w| − νλ₁, 0)
+
+    which is torch.optim.SGD and then the proximal step of λ₁|w| (Parikh & Boyd 2014, "Proximal
+    Algorithms", §6.5.2); the bias has neither λ. The costs are without penalties.
 
     Args:
         x, y, weight, bias, cost, sample_weight: as for `cost_and_gradients`; weight and bias are
@@ -43,6 +52,9 @@ def sgd_epoch(
             thread; large ones are a step each, in all threads, and copied first if in an `order`.
         order: the samples' indices in the order in which they are used, (any number,), int64 and on
             the device of x; None: as they lie, which reads memory faster.
+        momentum, l2, l1: μ from 0 to below 1, and λ₂ and λ₁ from 0.
+        velocity: v of the weights and then of the bias, (D + 1,), in float32 or float64 as is
+            computed in; changed in place, for the next call. None: it begins at 0.
 
     Returns:
         The mean of the steps' costs, each before its update.
@@ -59,14 +71,19 @@ def sgd_epoch(
     size = checks.require_whole("batch size", batch_size, 1, "samples per step")
     rate = _require_rate(learning_rate)
     require_memory(inputs.tensors())
-    _require_apart(given.tensors() | ({} if order is None else {"order": order}))
+    rule = _rule(inputs, momentum, l2, l1, velocity)
+    read = given.tensors() | ({} if order is None else {"order": order})
+    _require_apart(read | ({} if rule is None else {"velocity": rule.velocity}))
     backend = backends.backend_of(inputs.x)
     with torch.no_grad():
         # A large batch keeps all of the device busy by itself.
         features = x.shape[1]
         large = size * max(features, _LEAST_WIDTH) > backend.LARGEST_BATCH
-        epoch = _epoch_of_steps if large or features > backend.WIDEST else backend.sgd_epoch
-        value: Tensor = epoch(inputs, rate, min(size, len(x if order is None else order)), order)
+        stepwise = large or features > backend.WIDEST or not (rule is None or backend.TAKES_A_RULE)
+        epoch = _epoch_of_steps if stepwise else backend.sgd_epoch
+        asked = () if rule is None else (rule,)
+        size = min(size, len(x if order is None else order))
+        value: Tensor = epoch(inputs, rate, size, order, *asked)
         # Converted ones, in float32 for 16 bits that would lose small updates, are rounded once.
         for parameter, updated in ((weight, inputs.weight), (bias, inputs.bias)):
             if updated.data_ptr() != parameter.data_ptr():
@@ -77,7 +94,11 @@ def sgd_epoch(
 
 
 def _epoch_of_steps(
-    inputs: Inputs, learning_rate: float, batch_size: int, order: Tensor | None
+    inputs: Inputs,
+    learning_rate: float,
+    batch_size: int,
+    order: Tensor | None,
+    rule: Rule | None = None,
 ) -> Tensor:
     x, y, weight, bias, cost, sample_weight = inputs
     one_after_another = [slice(i, i + batch_size) for i in range(0, len(x), batch_size)]
@@ -89,10 +110,49 @@ def _epoch_of_steps(
             continue
         batch = Inputs(x[rows], y[rows], weight, bias, cost, s)
         value, by_weight, by_bias = backends.backend_of(x).step(batch, None)
+        if rule is not None:
+            rule.velocity.mul_(rule.momentum)
+            rule.velocity[:-1] += by_weight + rule.l2 * weight
+            rule.velocity[-1] += by_bias
+            by_weight, by_bias = rule.velocity[:-1], rule.velocity[-1]
         weight -= learning_rate * by_weight
         bias -= learning_rate * by_bias
+        if rule is not None and rule.l1:
+            weight.copy_(weight.sign() * (weight.abs() - learning_rate * rule.l1).clamp(min=0))
         costs.append(value)
     return torch.stack(costs).mean()
+
+
+def _rule(
+    inputs: Inputs, momentum: float, l2: float, l1: float, velocity: Tensor | None
+) -> Rule | None:
+    """The rule that is asked for; None: the plain step. Raises ValueError for what is none."""
+    given = {"momentum": (momentum, 1.0), "l2": (l2, math.inf), "l1": (l1, math.inf)}
+    found = []
+    for name, (value, below) in given.items():
+        number = _number(value)
+        if not 0 <= number < below:
+            limit = f"from 0 to below {below:g}" if below < math.inf else "of at least 0"
+            raise ValueError(f"{name} must be a number {limit}, got {value!r}")
+        found.append(number)
+    weight = inputs.weight
+    if velocity is None:
+        if not any(found):
+            return None
+        velocity = weight.new_zeros(len(weight) + 1)
+    fits = (
+        isinstance(velocity, Tensor)
+        and velocity.shape == (len(weight) + 1,)
+        and (velocity.dtype, velocity.device) == (weight.dtype, weight.device)
+        and velocity.is_contiguous()
+        and not velocity.requires_grad
+    )
+    if not fits:
+        raise ValueError(
+            f"velocity must be torch.zeros({len(weight) + 1}, dtype={weight.dtype}), of the "
+            f"weights and then of the bias, on {weight.device}; got {velocity!r:.80}"
+        )
+    return Rule(found[0], found[1], found[2], velocity)
 
 
 def _require_order(order: Tensor | None, inputs: Inputs) -> None:
@@ -121,14 +181,19 @@ def _require_order(order: Tensor | None, inputs: Inputs) -> None:
 
 def _require_rate(learning_rate: float) -> float:
     """ν as a number; raises ValueError for what is none, or not finite."""
-    number = learning_rate.detach() if isinstance(learning_rate, Tensor) else learning_rate
-    try:
-        rate = math.nan if isinstance(number, str | bytes | bool) else float(number)
-    except (OverflowError, RuntimeError, TypeError, ValueError):
-        rate = math.nan
+    rate = _number(learning_rate)
     if not math.isfinite(rate):
         raise ValueError(f"learning rate must be a finite number, got {learning_rate!r}")
     return rate
+
+
+def _number(given: Any) -> float:
+    """As a float; NaN for what is no number."""
+    number = given.detach() if isinstance(given, Tensor) else given
+    try:
+        return math.nan if isinstance(number, str | bytes | bool) else float(number)
+    except (OverflowError, RuntimeError, TypeError, ValueError):
+        return math.nan
 
 
 def _require_apart(tensors: Mapping[str, Tensor]) -> None:
@@ -139,7 +204,9 @@ def _require_apart(tensors: Mapping[str, Tensor]) -> None:
             "place, and it is expanded; use weight = weight.clone()"
         )
     places = {name: np.asarray(_Place(tensor)) for name, tensor in tensors.items()}
-    for name, other in product(("weight", "bias"), tensors):
+    for name, other in product(("weight", "bias", "velocity"), tensors):
+        if name not in tensors:
+            continue
         if name != other and np.shares_memory(places[name], places[other]):
             raise ValueError(
                 f"{name} must share no memory with {other}, since it is changed in place; "

@@ -37,6 +37,16 @@ class Inputs(NamedTuple):
         return tensors
 
 
+class Rule(NamedTuple):
+    """What makes a step of a gradient, beyond w ← w − ν ∂C/∂w."""
+
+    momentum: float
+    l2: float
+    l1: float
+    velocity: Tensor
+    """(D + 1,), of the weights and then of the bias; changed in place."""
+
+
 def fitted(given: Inputs) -> Inputs:
     """The inputs as the kernels take them: numbers in memory on one device, all but x contiguous,
     weight and bias in the dtype to compute in. The same object where nothing had to be changed.

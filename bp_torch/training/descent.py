@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from bp_torch.dtypes import WIDE
 from bp_torch.fused import sgd_epoch
 from bp_torch.neuron import Model
 from bp_torch.training.data import Samples
@@ -125,7 +126,7 @@ def descend(
     """
     gradient_of = _gradient_of(gradient, mistake, rule.learning_rate, samples)
     batch_size = min(batch_size or len(samples), len(samples))
-    walks = gradient == "fused" and mistake is None and rule.is_plain
+    walks = gradient == "fused" and mistake is None
     take = _Steps(module, rule)
     step = 0
     for epoch in range(epochs):
@@ -137,7 +138,7 @@ def descend(
                 if walks and unseen > 0:
                     until = min(done + unseen * batch_size, size)
                     rows = None if order is None else order[done:until]
-                    if _walk(module, samples, rows, cost, rate, batch_size):
+                    if take.walk(samples, rows, cost, batch_size):
                         done, step = until, step + unseen
                         yield Stretch(step)
                         continue
@@ -181,75 +182,69 @@ def _gradient_of(
 
 
 class _Steps:
-    """Makes the steps that a rule asks for."""
+    """Makes the steps that a rule asks for, one by one or in long stretches.
+
+    v ← μv + ∂C/∂w + λ₂w ,   w ← w − νv ,   |w| ← max(|w| − νλ₁, 0)
+    """
 
     def __init__(self, module: Model, rule: Rule) -> None:
-        self._rule = rule
+        self._module, self._rule = module, rule
         self._parameters = dict(module.named_parameters())
-        self._weights = [p for name, p in self._parameters.items() if name.endswith("weight")]
-        biases = [p for name, p in self._parameters.items() if name.endswith("bias")]
         self.rate = rule.learning_rate
-        groups: list[dict[str, Any]] = [
-            {"params": self._weights, "weight_decay": rule.l2},
-            {"params": biases},
-        ]
-        self._optimizer = torch.optim.SGD(
-            groups,
-            lr=rule.learning_rate,
-            momentum=rule.momentum,
-            foreach=False,
-        )
+        # Of one neuron in one piece, for the fused epoch: of the weights, and then of the bias.
+        wide = WIDE[module.layers[-1].bias.dtype]
+        sizes = [parameter.numel() for parameter in self._parameters.values()]
+        self._velocity = module.layers[-1].bias.new_zeros(sum(sizes), dtype=wide)
+        pieces = zip(self._parameters.items(), self._velocity.split(sizes), strict=True)
+        self._pieces = {name: piece.view(p.shape) for (name, p), piece in pieces}
 
     @torch.no_grad()
     def __call__(self, gradients: NamedGradients) -> None:
-        if self._rule.is_plain:
-            for name, parameter in self._parameters.items():
-                parameter.sub_(self.rate * gradients[name])
-            return
+        """One step."""
+        rule, rate = self._rule, self.rate
         for name, parameter in self._parameters.items():
-            parameter.grad = gradients[name]
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.rate
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        if self._rule.l1:
-            for weight in self._weights:
-                size = (weight.abs() - self.rate * self._rule.l1).clamp(min=0)
-                weight.copy_(weight.sign() * size)
+            if rule.is_plain:
+                parameter.sub_(rate * gradients[name])
+                continue
+            v, is_weight = self._pieces[name], name.endswith("weight")
+            v.mul_(rule.momentum).add_(gradients[name])
+            if is_weight:
+                v.add_(parameter, alpha=rule.l2)
+            parameter.sub_((rate * v).to(parameter))
+            if is_weight and rule.l1:
+                parameter.copy_(parameter.sign() * (parameter.abs() - rate * rule.l1).clamp(min=0))
 
-
-def _walk(
-    module: Model,
-    samples: Samples,
-    rows: Tensor | None,
-    cost: str,
-    learning_rate: float,
-    batch_size: int,
-) -> bool:
-    """All steps over those rows in one call; whether all is finite still, or nothing is changed."""
-    neuron = require_one_neuron(module)
-    if rows is not None:
-        rows = rows.to(samples.x.device)
-        if samples.weight is not None and not samples.weight[rows].any():
-            return True  # nobody counts in them
-    before = [parameter.detach().clone() for parameter in neuron.parameters()]
-    with torch.no_grad():
-        mean_cost = sgd_epoch(
-            samples.x,
-            samples.y,
-            neuron.weight,
-            neuron.bias,
-            learning_rate,
-            batch_size,
-            rows,
-            cost,
-            sample_weight=samples.weight,
-        )
-        if math.isfinite(mean_cost) and all(p.isfinite().all() for p in neuron.parameters()):
-            return True
-        for parameter, old in zip(neuron.parameters(), before, strict=True):
-            parameter.copy_(old)
-    return False
+    def walk(self, samples: Samples, rows: Tensor | None, cost: str, batch_size: int) -> bool:
+        """All steps of one neuron over those rows in one call; whether all is finite still. Where
+        it is not nothing is changed."""
+        neuron, rule = require_one_neuron(self._module), self._rule
+        if rows is not None:
+            rows = rows.to(samples.x.device)
+            if samples.weight is not None and not samples.weight[rows].any():
+                return True  # nobody counts in them
+        changed = [*neuron.parameters(), self._velocity]
+        before = [each.detach().clone() for each in changed]
+        with torch.no_grad():
+            mean_cost = sgd_epoch(
+                samples.x,
+                samples.y,
+                neuron.weight,
+                neuron.bias,
+                self.rate,
+                batch_size,
+                rows,
+                cost,
+                sample_weight=samples.weight,
+                momentum=rule.momentum,
+                l2=rule.l2,
+                l1=rule.l1,
+                velocity=None if rule.is_plain else self._velocity,
+            )
+            if math.isfinite(mean_cost) and all(p.isfinite().all() for p in neuron.parameters()):
+                return True
+            for each, old in zip(changed, before, strict=True):
+                each.copy_(old)
+        return False
 
 
 def _orders(

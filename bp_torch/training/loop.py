@@ -4,6 +4,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def run(
     *,
     table: Table | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
+    signals: Signals | None = None,
 ) -> Result:
     """Train as asked, write the run's folder, and say what came of it.
 
@@ -63,6 +65,7 @@ def run(
         config: what to do.
         table: what to learn from, where it has been read already.
         watch: called before every step that is looked at, and after every stretch of others.
+        signals: those that the caller hears already; None: they are heard as long as this goes on.
 
     Raises:
         DivergedError: the cost or a weight stopped being finite; no model was written.
@@ -70,7 +73,8 @@ def run(
         ValueError: a table that cannot be learnt from, or layers that do not fit into memory.
         Interrupted: a signal came before there was anything to save.
     """
-    with Signals() as signals:
+    with ExitStack() as stack:
+        signals = signals or stack.enter_context(Signals())
         started = time.perf_counter()
         table = read(config) if table is None else table
         reading = time.perf_counter() - started

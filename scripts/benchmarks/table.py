@@ -40,7 +40,7 @@ def run(report: Report, options: Options) -> None:
 
 def _compare(report: Report, path: Path, rows: int, rounds: int) -> None:
     trained: dict[str, Loss] = {}
-    who = contenders(path)
+    who = contenders(path, rows)
 
     def remembering(name: str, train: Contender) -> Callable[[], object]:
         def work() -> None:

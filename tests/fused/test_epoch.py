@@ -221,3 +221,104 @@ def test_a_batch_of_any_size_is_at_most_all(ordered):
     order = torch.arange(50) if ordered else None
     expected = loop(batch, 0.5, 50)
     assert agree(epoch(batch, 0.5, 10**30, order), expected, EPOCH_RELATIVE[torch.float64])
+
+
+RULES = [
+    {"momentum": 0.9},
+    {"l2": 0.3},
+    {"l1": 0.05},
+    {"momentum": 0.5, "l2": 0.1, "l1": 0.01},
+]
+
+
+def torchs(batch, learning_rate, batch_size, order, momentum=0.0, l2=0.0, l1=0.0, epochs=1):
+    """torch.optim.SGD on the same steps, in float64, and then the proximal step."""
+    x, y, *start = (tensor.double() for tensor in batch.tensors)
+    weight, bias = (tensor.clone().requires_grad_() for tensor in start)
+    groups = [{"params": [weight], "weight_decay": l2}, {"params": [bias]}]
+    optimizer = torch.optim.SGD(groups, lr=learning_rate, momentum=momentum)
+    for chosen in [*order.split(batch_size)] * epochs:
+        s = None if batch.sample_weight is None else batch.sample_weight.double()[chosen]
+        _, weight.grad, bias.grad = fused.cost_and_gradients(
+            *(x[chosen], y[chosen], weight.detach(), bias.detach(), batch.cost), sample_weight=s
+        )
+        optimizer.step()
+        with torch.no_grad():
+            weight.copy_(weight.sign() * (weight.abs() - learning_rate * l1).clamp(min=0))
+    return weight.detach(), bias.detach()
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", EPOCH_RELATIVE, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "batch_size"), [((70, 5), 16), ((33, 64), 1), ((500, 17), 100), ((9000, 64), 6000)]
+)
+def test_momentum_and_penalties_are_torchs(shape, batch_size, dtype, weighted, rule):
+    batch = draw(*shape, dtype, "cross-entropy", weighted=weighted)
+    x, y, weight, bias = batch.tensors
+    order = torch.randperm(shape[0])
+    expected = torchs(batch, 0.1, batch_size, order, **rule)
+    slip = torchs(batch, 0.1, batch_size, order, **rule | {"l2": 0.4})
+    fused.sgd_epoch(
+        *(x, y, weight, bias, 0.1, batch_size, order, "cross-entropy"),
+        sample_weight=batch.sample_weight,
+        **rule,
+    )
+    assert agree((weight, bias), expected, EPOCH_RELATIVE[dtype])
+    if dtype != torch.bfloat16:
+        assert not agree((weight, bias), slip, EPOCH_RELATIVE[dtype])
+
+
+@pytest.mark.parametrize("batch_size", [16, 6000])
+def test_velocity_goes_from_call_to_call(batch_size):
+    batch = draw(9000, 64, torch.float64, "cross-entropy")
+    x, y, weight, bias = batch.tensors
+    order = torch.arange(9000)
+    expected = torchs(batch, 0.1, batch_size, order, momentum=0.9, epochs=2)
+    velocity = torch.zeros(65, dtype=torch.float64)
+    for _ in range(2):
+        fused.sgd_epoch(
+            *(x, y, weight, bias, 0.1, batch_size, order, "cross-entropy"),
+            momentum=0.9,
+            velocity=velocity,
+        )
+    assert agree((weight, bias), expected, EPOCH_RELATIVE[torch.float64])
+    assert velocity.all()
+
+
+def test_l1_makes_weights_exactly_0():
+    batch = draw(500, 17, torch.float32)
+    x, y, weight, bias = batch.tensors
+    fused.sgd_epoch(x, y, weight, bias, 0.1, 16, l1=10.0)
+    assert not weight.any()
+    assert bias != 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"momentum": 1.0}, "momentum must be a number from 0 to below 1, got 1.0"),
+        ({"momentum": -0.1}, "momentum must be a number from 0"),
+        ({"l2": -1}, "l2 must be a number of at least 0, got -1"),
+        ({"l1": float("nan")}, "l1 must be a number of at least 0, got nan"),
+        ({"l1": "a"}, "l1 must be a number"),
+        ({"velocity": torch.zeros(6)}, r"velocity must be torch\.zeros\(6, dtype=torch\.float64"),
+        ({"velocity": torch.zeros(5).double()}, r"velocity must be torch\.zeros\(6,"),
+        ({"velocity": [0.0] * 6}, "velocity must be"),
+    ],
+    ids=str,
+)
+def test_a_rule_that_is_none_is_refused_and_nothing_is_changed(rule, message):
+    x, y, weight, bias = draw(20, 5, torch.float64).tensors
+    before = weight.clone()
+    with pytest.raises(ValueError, match=message):
+        fused.sgd_epoch(x, y, weight, bias, 0.1, 16, **rule)
+    assert torch.equal(weight, before)
+
+
+def test_velocity_shares_no_memory_with_what_it_moves():
+    x, y, _, bias = draw(20, 5, torch.float64).tensors
+    both = torch.zeros(6, dtype=torch.float64)
+    with pytest.raises(ValueError, match="must share no memory with"):
+        fused.sgd_epoch(x, y, both[:5], bias, 0.1, 16, momentum=0.5, velocity=both)

@@ -90,10 +90,18 @@ def test_a_cost_that_stops_being_finite_ends_the_descent_before_the_weights_move
 NEVER = 10**9
 
 
+RULES = {
+    "plain": {"schedule": "cosine"},
+    "momentum": {"momentum": 0.8},
+    "all": {"momentum": 0.5, "l2": 0.1, "l1": 0.01, "schedule": "linear"},
+}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("batch_size", [0, 1, 7, 32, 99])
-@pytest.mark.parametrize("every", [1, 2, 5, NEVER])
-def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, monkeypatch):
+@pytest.mark.parametrize("every", [2, 5, NEVER])
+def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, rule, monkeypatch):
     """In stretches and blocks, to the weights of one step after another."""
     monkeypatch.setattr(descent, "NUMBERS_PER_BLOCK", 40 * 3)
     generator = torch.Generator().manual_seed(1)
@@ -111,7 +119,7 @@ def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, monke
                 gradient="fused",
                 epochs=3,
                 batch_size=batch_size,
-                rule=Rule(learning_rate=0.5, schedule="cosine"),
+                rule=Rule(learning_rate=0.5, **rule),
                 generator=torch.Generator().manual_seed(3),
                 next_seen=lambda step, distance=distance: -(-step // distance) * distance,
             )

@@ -20,6 +20,9 @@ FEATURES = 30
 MEAN, DEVIATION = 50, 10
 """Of every feature: far enough from 0 and 1 for it to matter."""
 
+MOST_FOR_A_LOOP = 10**6
+"""Rows: of more it takes minutes, and no other figure."""
+
 EPOCHS = 5
 OURS, CACHED = "bp_torch", "bp_torch, the second time"
 
@@ -40,8 +43,8 @@ def scan(path: Path) -> int:
         return sum(batch.num_rows for batch in reader)
 
 
-def contenders(path: Path) -> dict[str, Contender]:
-    """Those that are installed."""
+def contenders(path: Path, rows: int) -> dict[str, Contender]:
+    """Those that are installed; the slowest for small tables only."""
     found = {
         OURS: lambda: _ours(path, "off"),
         CACHED: lambda: _ours(path, path.parent / "cache"),
@@ -50,8 +53,9 @@ def contenders(path: Path) -> dict[str, Contender]:
         found |= {
             "pandas, SGDClassifier": lambda: _scikit_learn(path, _sgd()),
             "pandas, LogisticRegression": lambda: _scikit_learn(path, _logistic()),
-            "pandas, DataLoader loop": lambda: _loop(path),
         }
+        if rows <= MOST_FOR_A_LOOP:
+            found["pandas, DataLoader loop"] = lambda: _loop(path)
     if find_spec("vowpalwabbit"):
         text = _as_vowpal_wabbit_reads_it(path)
         found["Vowpal Wabbit, from its own format"] = lambda: _vowpal_wabbit(text)
