@@ -54,6 +54,7 @@ ORDER = [
     *("training.run_folder", "training.descent", "training.config", "training.score"),
     *("training.comparison", "training.model", "training.trained", "training.checkpoint"),
     *("training.early_stopping", "training.signals", "training.prediction", "training.export"),
+    "training.conclusion",
     *("training.tags", "training.measurements", "training.event_file", "training.figures"),
     "training.monitor",
     *(
@@ -133,7 +134,8 @@ def test_the_judge_imports_nothing_of_what_it_judges():
 
 def test_importing_the_package_loads_nothing_heavy():
     code = (
-        "import torch, sys; old = set(sys.modules); from bp_torch import *; "
+        "import torch, sys; old = set(sys.modules); "
+        "from bp_torch import Neuron, Result, backprop, fused_cost, load, save, sigmoid, train; "
         "print(*set(sys.modules) - old)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,7 +1,7 @@
 """What a run learns from: a table of the user's, or one of the data sets that come along."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -114,6 +114,9 @@ class Data:
 
     train: Samples
     test: Samples
+
+    def __iter__(self) -> Iterator[Samples]:
+        return iter((self.train, self.test))
 
     @classmethod
     def of(cls, table: Table, module: Model) -> "Data":

@@ -1,38 +1,32 @@
 """A training run from its configuration to its result: read, descend, compare, look, save."""
 
-import platform
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from pathlib import Path
+from typing import cast
 
 import torch
 
-import bp_torch
-from bp_torch.dtypes import DTYPES
 from bp_torch.neuron import Model
 from bp_torch.table.cache import table_of
 from bp_torch.table.memory import with_target
 from bp_torch.table.source import Source
 from bp_torch.table.table import Table
-from bp_torch.training.checkpoint import MODEL, save
+from bp_torch.training.conclusion import as_saved, exports, kept
 from bp_torch.training.config import Config
 from bp_torch.training.data import Data, Samples, balanced, name_of
 from bp_torch.training.descent import Update, descend, require_finite_weights
 from bp_torch.training.early_stopping import EarlyStopping
-from bp_torch.training.export import to_onnx, to_pt2
-from bp_torch.training.gradients import gradient_for, require_one_neuron
+from bp_torch.training.gradients import GradientName, gradient_for, require_one_neuron
 from bp_torch.training.model import build, describe
 from bp_torch.training.observer import Observer, Progress
-from bp_torch.training.prediction import first_rows, source_of
+from bp_torch.training.prediction import source_of
 from bp_torch.training.result import Result
 from bp_torch.training.run_folder import run_folder
 from bp_torch.training.score import evaluate, metrics
 from bp_torch.training.signals import Signals
 from bp_torch.training.torch_defaults import torch_defaults
-from bp_torch.training.trained import About, TrainedModel
 
 
 def read(config: Config) -> Table:
@@ -85,75 +79,84 @@ def run(
         gradient = "chain" if config.mistake else gradient_for(module, config.gradient)
         config = replace(config, gradient=gradient)
         data = Data.of(table, module)
-        samples = _weighed(config, data.train)
 
         folder = run_folder(config.runs, config.name, otherwise=_folder_name(config, table))
         names = table.feature_names
         with folder as directory, Observer(config, module, data, directory, names) as observer:
             signals.wait()  # from here on there is something to lose
             started = time.perf_counter()
-            stopping = EarlyStopping(config.early_stopping, module)
-            events = descend(
-                module,
-                samples,
-                cost=config.cost,
-                gradient=gradient,
-                mistake=config.mistake,
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                rule=config.rule,
-                generator=generator,
-                next_seen=observer.next_seen,
-            )
-            with signals.noting_interrupts():
-                for event in events:
-                    if isinstance(event, Update):
-                        observer.before(event)
-                    else:
-                        observer.passed(event)
-                        if event.ends_epoch and stopping.is_over(data.test, config.cost):
-                            break
-                    watch(observer.progress)
-                    if signals.came:
-                        break
+            stopped = _descend(config, module, data, generator, observer, signals, watch)
             seconds = time.perf_counter() - started
-            stopping.keep_best()
             require_finite_weights(module, observer.steps, config.learning_rate)
+            # First of all, so that nothing that comes can take it along.
+            model = as_saved(config, module, table)
+            path, trouble = kept(model, directory)
             observer.after()
-            model = _model(config, module, table)
-            saved = Data.of(table, model.module)
-            parts = [saved.train, saved.test]
+            parts = Data.of(table, model.module)
             scores = [evaluate(model.module, part, config.cost) for part in parts]
             measured = [metrics(model.module, part) for part in parts]
-            model.about.metrics.update(
-                {
-                    name: asdict(score) | asdict(metric)
-                    for name, score, metric in zip(
-                        ("training", "held_out"), scores, measured, strict=True
-                    )
-                }
-            )
-            path, trouble = _saved(model, directory)
-            exported, failed = _exported(config, model, directory)
+            for name, score, metric in zip(("training", "held_out"), scores, measured, strict=True):
+                model.about.metrics[name] = asdict(score) | asdict(metric)
+            if path is not None:
+                path, trouble = kept(model, directory)
+            exported, failed = exports(config, model, directory)
             return Result(
                 config=config,
                 directory=directory,
                 path=path,
                 model=model,
+                exported=exported,
                 description=describe(module),
                 train=scores[0],
                 test=scores[1],
                 train_metrics=measured[0],
                 test_metrics=measured[1],
                 comparison=observer.comparison,
-                exported=exported,
                 notes=(*table.notes, *observer.trouble, *trouble, *failed),
                 steps=observer.steps,
                 seconds=seconds,
                 reading=reading,
                 signal=signals.came,
-                stopped=stopping.over,
+                stopped=stopped,
             )
+
+
+def _descend(
+    config: Config,
+    module: Model,
+    data: Data,
+    generator: torch.Generator,
+    observer: Observer,
+    signals: Signals,
+    watch: Callable[[Progress], None],
+) -> bool:
+    """Train to the last epoch, a signal, or early stopping; returns whether it was that."""
+    stopping = EarlyStopping(config.early_stopping, module)
+    events = descend(
+        module,
+        _weighed(config, data.train),
+        cost=config.cost,
+        gradient=cast(GradientName, config.gradient),
+        mistake=config.mistake,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        rule=config.rule,
+        generator=generator,
+        next_seen=observer.next_seen,
+    )
+    with signals.noting_interrupts():
+        for event in events:
+            if isinstance(event, Update):
+                observer.before(event)
+            else:
+                observer.passed(event)
+                if event.ends_epoch and stopping.is_over(data.test, config.cost):
+                    break
+            watch(observer.progress)
+            if signals.came:
+                break
+    stopping.keep_best()
+    return stopping.over
 
 
 def _source(config: Config, dataset: object, target: object) -> tuple[Source, str | None]:
@@ -169,63 +172,6 @@ def _weighed(config: Config, samples: Samples) -> Samples:
     if config.class_weight is None:
         return samples
     return replace(samples, weight=balanced(samples.y, samples.weight))
-
-
-def _model(config: Config, module: Model, table: Table) -> TrainedModel:
-    """The module as it is saved: on the CPU, in float32 or float64, behind its standardisation."""
-    about = About(
-        columns=table.columns,
-        target=table.target,
-        content=table.content,
-        training=config.hyperparameters(),
-        versions={
-            "bp_torch": bp_torch.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
-    )
-    dtype = torch.promote_types(DTYPES[config.dtype], torch.float32)
-    mean, deviation = torch.from_numpy(table.mean), torch.from_numpy(table.deviation)
-    return TrainedModel(module.to(device="cpu", dtype=dtype), mean, deviation, about)
-
-
-def _saved(model: TrainedModel, directory: Path) -> tuple[Path | None, list[str]]:
-    """Where the model is, and what was in the way: where its folder is full, elsewhere."""
-    try:
-        save(model, directory / MODEL)
-        return directory / MODEL, []
-    except OSError as error:
-        trouble = [f"the model could not be saved there: {error}"]
-    for elsewhere in (Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
-        path = elsewhere / f"{directory.name}-{time.time_ns()}.safetensors"
-        try:
-            save(model, path)
-            return path, [*trouble, f"it is saved in {path} instead"]
-        except OSError:
-            continue
-    return None, [*trouble, "nor anywhere else; it is in the result"]
-
-
-def _exported(
-    config: Config, model: TrainedModel, directory: Path
-) -> tuple[tuple[Path, ...], list[str]]:
-    """The model for other programs, held against itself on real rows; what was in the way."""
-    wanted = {"model.onnx": config.onnx and to_onnx, "model.pt2": config.pt2 and to_pt2}
-    done: list[Path] = []
-    trouble: list[str] = []
-    for name, write in wanted.items():
-        if not write:
-            continue
-        try:
-            write(
-                model,
-                directory / name,
-                first_rows(model, source_of(config.dataset, config.columns)),
-            )
-            done.append(directory / name)
-        except (ImportError, OSError, ValueError) as error:
-            trouble.append(f"{name} was not written: {error}")
-    return tuple(done), trouble
 
 
 def _folder_name(config: Config, table: Table) -> str:

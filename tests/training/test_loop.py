@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 import bp_torch as bp
 from bp_torch.derivative import SigmoidFunction
 from bp_torch.dtypes import DTYPES
-from bp_torch.training import data, loop
+from bp_torch.training import conclusion, data, loop
 from bp_torch.training.config import Config
 from bp_torch.training.descent import DivergedError
 from bp_torch.training.event_file import EventFile
@@ -309,7 +309,7 @@ def test_a_run_that_ends_with_an_error_leaves_its_name_free(tmp_path, monkeypatc
         raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(loop, "save", failing)
+        patched.setattr(conclusion, "save", failing)
         with pytest.raises(type(error)):
             train(tmp_path, name="mine", epochs=1)
     assert files(tmp_path / "mine") == ["events"]
@@ -323,8 +323,8 @@ def test_a_model_that_its_folder_has_no_room_for_is_saved_elsewhere(tmp_path, mo
             raise OSError(28, "No space left on device", str(path))
         save(model, path)
 
-    save = loop.save
-    monkeypatch.setattr(loop, "save", full)
+    save = conclusion.save
+    monkeypatch.setattr(conclusion, "save", full)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     result = train(tmp_path, name="mine", epochs=1)
     assert result.path.parent == tmp_path
@@ -337,7 +337,7 @@ def test_a_model_that_nothing_has_room_for_is_in_the_result(tmp_path, monkeypatc
     def full(model, path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(loop, "save", full)
+    monkeypatch.setattr(conclusion, "save", full)
     result = train(tmp_path, epochs=1)
     assert result.path is None
     assert result.model(torch.zeros(1, 30)).isfinite().all()

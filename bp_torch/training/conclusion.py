@@ -1,0 +1,77 @@
+"""What is left of a run: the model as it is saved, where it is, and what others can use of it."""
+
+import copy
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import bp_torch
+from bp_torch.dtypes import DTYPES
+from bp_torch.neuron import Model
+from bp_torch.table.table import Table
+from bp_torch.training.checkpoint import MODEL, save
+from bp_torch.training.config import Config
+from bp_torch.training.export import to_onnx, to_pt2
+from bp_torch.training.prediction import first_rows, source_of
+from bp_torch.training.trained import About, TrainedModel
+
+
+def as_saved(config: Config, module: Model, table: Table) -> TrainedModel:
+    """The module as it is saved: on the CPU, in float32 or float64, behind its standardisation."""
+    about = About(
+        columns=table.columns,
+        target=table.target,
+        content=table.content,
+        training=config.hyperparameters(),
+        versions={
+            "bp_torch": bp_torch.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+    dtype = torch.promote_types(DTYPES[config.dtype], torch.float32)
+    mean, deviation = torch.from_numpy(table.mean), torch.from_numpy(table.deviation)
+    saved = copy.deepcopy(module).to(device="cpu", dtype=dtype)
+    return TrainedModel(saved, mean, deviation, about)
+
+
+def kept(model: TrainedModel, directory: Path) -> tuple[Path | None, list[str]]:
+    """Where the model is, and what was in the way: where its folder is full, elsewhere."""
+    try:
+        save(model, directory / MODEL)
+        return directory / MODEL, []
+    except OSError as error:
+        trouble = [f"the model could not be saved there: {error}"]
+    for elsewhere in (Path(tempfile.gettempdir()), Path.home(), Path.cwd()):
+        path = elsewhere / f"{directory.name}-{time.time_ns()}.safetensors"
+        try:
+            save(model, path)
+            return path, [*trouble, f"it is saved in {path} instead"]
+        except OSError:
+            continue
+    return None, [*trouble, "nor anywhere else; it is in the result"]
+
+
+def exports(
+    config: Config, model: TrainedModel, directory: Path
+) -> tuple[tuple[Path, ...], list[str]]:
+    """The model for other programs, held against itself on real rows; what was in the way."""
+    wanted = {"model.onnx": config.onnx and to_onnx, "model.pt2": config.pt2 and to_pt2}
+    done: list[Path] = []
+    trouble: list[str] = []
+    for name, write in wanted.items():
+        if not write:
+            continue
+        try:
+            write(
+                model,
+                directory / name,
+                first_rows(model, source_of(config.dataset, config.columns)),
+            )
+            done.append(directory / name)
+        except (ImportError, OSError, ValueError) as error:
+            trouble.append(f"{name} was not written: {error}")
+    return tuple(done), trouble
