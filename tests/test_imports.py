@@ -49,7 +49,7 @@ ORDER = [
         "table.rows",
         "table.moments",
     ),
-    *("table.table", "table.decode", "table.features", "table.cache", "table"),
+    *("table.decode", "table.features", "table.cache", "table"),
     *("training.torch_defaults", "training.device", "training.data", "training.gradients"),
     *("training.run_folder", "training.descent", "training.config", "training.score"),
     *("training.comparison", "training.model", "training.trained", "training.checkpoint"),

@@ -35,14 +35,15 @@ class CsvFile:
     separator: str
     decimal_point: str
     names: list[str]
-    has_header: bool
+    before: int
+    """Lines before the first row: blank ones, and that of the names."""
     is_wide: bool
     types: "dict[str, pa.DataType]" = field(default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, columns: Sequence[str] | None) -> "CsvFile":
         """The file, once its first block has been looked at."""
-        first, second = _first_lines(path)
+        blank, first, second = _first_lines(path)
         separator = max(SEPARATORS, key=lambda each: _unquoted(first).count(each))
         names = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
         if len(names) > MOST_COLUMNS:
@@ -66,7 +67,8 @@ class CsvFile:
         decimal_comma = separator == ";" and re.search(r"(^|;)\s*-?\d+,\d+\s*(;|$)", second)
         point = "," if decimal_comma else "."
         is_wide = max(len(first), len(second)) > BLOCK // 16
-        file = cls(path, separator, point, found, columns is None, is_wide)
+        before = blank + (columns is None)
+        file = cls(path, separator, point, found, before, is_wide)
         with file._reader({}) as reader:
             types = dict(zip(reader.schema.names, reader.schema.types, strict=True))
         return replace(file, types=_as_read(types, path))
@@ -97,7 +99,7 @@ class CsvFile:
                     block_size=self._block,
                     use_threads=threads,
                     column_names=self.names,
-                    skip_rows=1 if self.has_header else 0,
+                    skip_rows=self.before,
                 ),
                 arrow.ParseOptions(delimiter=self.separator, newlines_in_values=False),
                 arrow.ConvertOptions(
@@ -194,8 +196,8 @@ def _unpacked(path: Path) -> Any:
     return pa.PythonFile(archive.open(members[0]), mode="r")
 
 
-def _first_lines(path: Path) -> tuple[str, str]:
-    """The first two lines, unpacked."""
+def _first_lines(path: Path) -> tuple[int, str, str]:
+    """How many blank lines there are, and the two lines after them, unpacked."""
     try:
         with _unpacked(path) as stream:
             start = stream.read(LONGEST_LINE)
@@ -211,10 +213,11 @@ def _first_lines(path: Path) -> tuple[str, str]:
         text = start.decode("utf-8-sig", errors="strict" if len(start) < LONGEST_LINE else "ignore")
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not in UTF-8; save it in that encoding") from None
-    lines = [line for line in text.splitlines() if line.strip()]
+    whole = text.splitlines()
+    lines = [line for line in whole if line.strip()]
     if not lines:
         raise ValueError(f"{path} is empty; expected a table")
-    return lines[0], lines[1] if len(lines) > 1 else ""
+    return whole.index(lines[0]), lines[0], lines[1] if len(lines) > 1 else ""
 
 
 def _too_long(path: Path, most: int) -> ValueError:

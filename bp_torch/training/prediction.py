@@ -12,7 +12,7 @@ from torch import Tensor
 from bp_torch.table.columns import CategoryReader, NumberReader
 from bp_torch.table.features import FeatureReader
 from bp_torch.table.opening import open_source
-from bp_torch.table.source import Source
+from bp_torch.table.source import Source, rows_per_batch
 from bp_torch.training.data import DATASETS
 from bp_torch.training.torch_defaults import torch_defaults
 from bp_torch.training.trained import TrainedModel
@@ -71,11 +71,18 @@ class Predictions:
         import pyarrow as pa
 
         names = self.names()
-        for batch in self.source.batches(list(self.source.types)):
+        for batch in self._batches():
             added = self._columns(outputs_of(self.model, self._reader.read(batch)))
             self.rows += batch.num_rows
             columns = [_plain(column) for column in batch.columns] + added
             yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, *names])
+
+    def _batches(self) -> "Iterator[pa.RecordBatch]":
+        """As they are read, in pieces whose features are few enough."""
+        most = rows_per_batch(len(self.model.feature_names))
+        for batch in self.source.batches(list(self.source.types)):
+            for start in range(0, max(1, batch.num_rows), most):
+                yield batch.slice(start, most)
 
     def _columns(self, y_hat: Any) -> list[Any]:
         import pyarrow as pa

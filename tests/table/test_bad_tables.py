@@ -114,6 +114,12 @@ def test_files_of_a_folder_hold_the_same_columns(tmp_path):
     refused(parts, tmp_path, "both Parquet and CSV")
 
 
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    frame().to_csv(tmp_path / "secret.csv", index=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    refused(tmp_path / "secret.csv", tmp_path, "secret.csv cannot be read: permission denied")
+
+
 def test_a_source_that_changes_while_it_is_read(tmp_path):
     path = tmp_path / "t.csv"
     frame().to_csv(path, index=False)

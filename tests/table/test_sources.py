@@ -66,6 +66,12 @@ def with_a_byte_order_mark_and_carriage_returns(table, folder):
 
 
 @form
+def after_blank_lines(table, folder):
+    (path := folder / "t.csv").write_text("\n\n" + table.to_csv(index=False) + "\n\n")
+    return path
+
+
+@form
 def with_the_index_of_pandas(table, folder):
     table.to_csv(path := folder / "t.csv")
     return path

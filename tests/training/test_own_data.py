@@ -174,6 +174,15 @@ def test_every_gradient_comes_to_the_same_weights(gradient, tmp_path):
     )
 
 
+def test_a_hundred_columns_of_texts_are_read_in_pieces(tmp_path):
+    rng = np.random.default_rng(0)
+    columns = {f"c{k}": rng.integers(0, 200, 3000).astype(str) for k in range(20)}
+    data = pd.DataFrame(columns).map(lambda text: "v" + text)
+    result = train(data.assign(y=rng.integers(0, 2, 3000)), tmp_path, epochs=1)
+    assert 3500 < len(result.model.feature_names) <= 4000
+    assert result.model(torch.zeros(2, len(result.model.feature_names))).isfinite().all()
+
+
 def test_a_network_learns_a_table_of_three_classes(tmp_path):
     data = people()
     result = train(data, tmp_path, target="job", layers=(5,), epochs=2, missing="drop")
@@ -192,3 +201,21 @@ def test_shares_are_learnt_as_they_are(tmp_path):
     assert result.test_metrics.auc is None
     y_hat = result.model(torch.from_numpy(x)).detach().numpy()
     assert abs(y_hat - share).max() < 0.05
+
+
+def test_fewer_rows_than_a_batch_are_one_batch(tmp_path):
+    result = train(people(20), tmp_path, batch_size=1000, epochs=3)
+    assert result.steps == 3
+    assert result.train.samples + result.test.samples == 20
+
+
+@pytest.mark.parametrize("rule", [{"momentum": 0.9}, {"l2": 0.01}, {"l1": 0.01}], ids=str)
+def test_a_rule_comes_to_the_same_weights_seen_or_not(rule, tmp_path):
+    options = {"dtype": "float64", "cost": "cross-entropy", "epochs": 5, "learning_rate": 0.1}
+    unseen = train(people(), tmp_path, check_every=0, **options, **rule)
+    seen = train(people(), tmp_path, check_every=1, **options, **rule)
+    by_hand = train(people(), tmp_path, gradient="chain", **options, **rule)
+    for other in (seen, by_hand):
+        torch.testing.assert_close(
+            other.model.module.weight, unseen.model.module.weight, rtol=1e-9, atol=1e-12
+        )
