@@ -72,6 +72,7 @@ def test_python_session_prints_what_it_says():
 @pytest.mark.parametrize("commands", list(sessions()))
 def test_commands_print_what_the_readme_says(commands, tmp_path):
     environment = {**os.environ, "PATH": "/usr/bin:/bin", "COLUMNS": "80"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")
     for command, output in commands:
         words = command.replace("runs/", f"{tmp_path}/").split()
         if "-o" in words:
@@ -85,7 +86,7 @@ def test_commands_print_what_the_readme_says(commands, tmp_path):
         )
         actual = run.stdout.replace(f"--logdir {tmp_path}", "--logdir runs")
         for shown in ("runs/", ""):
-            names = [path.name for path in tmp_path.iterdir()]
+            names = [path.name for path in tmp_path.iterdir() if path.name != "cache"]
             for name in names:
                 prefix = shown if (tmp_path / name).is_dir() else ""
                 actual = actual.replace(f"{tmp_path}/{name}", f"{prefix}{name}")

@@ -53,7 +53,7 @@ class Observer:
     ) -> None:
         self._config, self._module = config, module
         rows = max(1, NUMBERS_LOOKED_AT // data.train.x.shape[1])
-        self._data = Data(data.train.first(rows), data.test.first(rows))
+        self._data = Data(data.train.spread(rows), data.test.spread(rows))
         epoch = steps_per_epoch(len(data.train), config.batch_size)
         default_look = max(STEPS_PER_LOOK, epoch)
         self._check_every = epoch if config.check_every is None else config.check_every

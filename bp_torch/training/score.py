@@ -15,8 +15,7 @@ NUMBERS_AT_ONCE = 2**22
 """Of features that are evaluated together, so that memory stays flat."""
 
 MOST_SCORED = 100_000
-"""Samples of which all that needs them sorted or counted is known; of more, the first, which are a
-cross-section."""
+"""Samples of which what needs them sorted or counted is known; of more, some at even distances."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def metrics(module: Model, samples: Samples) -> Metrics:
     """What scikit-learn says of the module's outputs."""
     from sklearn import metrics as of
 
-    part = samples.first(MOST_SCORED)
+    part = samples.spread(MOST_SCORED)
     pairs = [(block.y, y_hat) for block, y_hat in outputs(module, part)]
     y, p = (torch.cat(each).double().cpu().numpy() for each in zip(*pairs, strict=True))
     if y.ndim == 2 and y.shape[1] > 1:

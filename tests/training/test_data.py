@@ -35,7 +35,9 @@ def test_samples_are_as_the_module_takes_them(dtype):
     samples = data.Samples.of(table.test, network)
     assert samples.y.shape == (113, 1)
     assert samples.x.dtype == samples.y.dtype == dtype
-    assert torch.equal(samples.first(5).at(torch.tensor([4])).x, samples.x[4:5])
+    assert len(samples.spread(40)) == 38
+    assert samples.spread(113) is samples
+    assert torch.equal(samples.spread(40).at(torch.tensor([4])).x, samples.x[12:13])
 
 
 @pytest.mark.parametrize("weight", [None, torch.tensor([1.0, 2.0, 3.0, 4.0])])
