@@ -57,8 +57,9 @@ def require_model(module: Any, kinds: Any) -> list[str]:
     if not isinstance(module, kinds):
         if hasattr(module, "standardise"):
             raise TypeError(
-                "a trained model takes raw features, and the chain rule is written for what it "
-                "holds; use bp.backprop(model.module, model.standardise(x), y)"
+                "a trained model takes raw features, and the chain rule is written for the neurons "
+                "in it; use model.module on standardised ones, as in "
+                "bp.backprop(model.module, model.standardise(x), y)"
             )
         raise TypeError(
             f"module must be a bp_torch.Neuron or Network, got {type(module).__name__}; "

@@ -20,6 +20,7 @@ def open_files(path: Path, columns: Sequence[str] | None) -> Source:
     """One file, those of a folder, or those that a pattern names, sorted by name, as one table."""
     from bp_torch.table.csv_files import CsvFile
 
+    path = path.expanduser()
     paths = _paths(path)
     kinds = {_is_parquet(each) for each in paths}
     if len(kinds) > 1:

@@ -39,7 +39,7 @@ def in_memory(data: Any) -> Source:
                 f"data must be a path, a pandas or polars frame, an Arrow table, an array or a "
                 f"tensor, got {type(data).__name__}"
             )
-    except pa.ArrowException as error:
+    except (pa.ArrowException, TypeError) as error:
         raise ValueError(f"the frame cannot be read as a table: {error}") from None
     where = "the frame" if kind in ("pandas", "polars") else "the table"
 
@@ -82,6 +82,8 @@ def with_target(source: Source, target: Any) -> tuple[Source, str]:
         name += "_"
     try:
         flat = target.detach().cpu().double().numpy() if hasattr(target, "detach") else target
+        if getattr(flat, "ndim", 1) == 2 and flat.shape[1] == 1:
+            flat = flat.reshape(-1)  # a column
         values = pa.array(flat)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise ValueError(f"target must be a column's name, or one value per row: {error}") from None

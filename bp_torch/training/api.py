@@ -1,5 +1,7 @@
 """Training in one call."""
 
+import difflib
+from dataclasses import fields
 from typing import Any
 
 from bp_torch.training.config import Config
@@ -22,7 +24,14 @@ def train(data: Any = Config.dataset, *, target: Any = None, **options: Any) -> 
         What came of it: `.model`, to be called with raw features; `.path` of its file; scores.
 
     Raises:
+        TypeError: an option that there is not.
         ValueError, OSError: options or data that do not fit, in one line.
         DivergedError: the cost or a weight stopped being finite; no model was written.
     """
+    known = [field.name for field in fields(Config)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"train has no option {name!r}{hint}")
     return run(Config(dataset=data, target=target, **options))

@@ -63,6 +63,8 @@ def save(module: Model | TrainedModel, path: str | os.PathLike[str]) -> None:
         **asdict(model.about),
     }
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for the model")
     unfinished = path.with_suffix(".unfinished")
     try:
         try:

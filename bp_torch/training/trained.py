@@ -71,7 +71,12 @@ class TrainedModel(nn.Module):
 
     def standardise(self, x: Tensor) -> Tensor:
         """(x − μ)/s, computed in float64 and rounded to the module's dtype once."""
-        checks.require_floating("x", x)
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = checks.describe("x", x) if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(
+                f"x must be a tensor of raw features, best in float64, got {got}; "
+                f"pass torch.as_tensor(x, dtype=torch.float64)"
+            )
         if x.ndim == 0 or x.shape[-1] != len(self.mean):
             raise ValueError(
                 f"x must have shape (…, {len(self.mean)}), one column per feature, got "

@@ -109,6 +109,11 @@ def test_another_module_is_not_saved(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no folder .*absent for the model"):
+        bp.save(bp.Neuron(3), tmp_path / "absent/model.safetensors")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"no model at .*absent.safetensors; bp-torch train"

@@ -219,3 +219,20 @@ def test_a_rule_comes_to_the_same_weights_seen_or_not(rule, tmp_path):
         torch.testing.assert_close(
             other.model.module.weight, unseen.model.module.weight, rtol=1e-9, atol=1e-12
         )
+
+
+def test_a_column_of_targets_is_one_target_a_row(tmp_path):
+    x, y = torch.randn(60, 2), torch.arange(60) % 2
+    flat, column = (train(x, tmp_path, target=t, epochs=1) for t in (y, y[:, None]))
+    assert torch.equal(flat.model.module.weight, column.model.module.weight)
+
+
+def test_an_option_that_there_is_not_is_named():
+    with pytest.raises(TypeError, match="train has no option 'epoch'; did you mean 'epochs'"):
+        bp.train(people(), target="y", epoch=3)
+
+
+def test_a_home_is_found(tmp_path, monkeypatch):
+    people(50).to_csv(tmp_path / "t.csv", index=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert train("~/t.csv", tmp_path, epochs=1).train.samples == 40
