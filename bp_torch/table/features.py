@@ -1,6 +1,6 @@
 """New rows as the features that a model knows: its columns by name, its categories by value."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -73,10 +73,3 @@ class FeatureReader:
         if strange := int((found == UNKNOWN).sum()):
             self.unknown[column.name] = self.unknown.get(column.name, 0) + strange
         return found
-
-
-def read_features(columns: Sequence[Column], source: Source) -> Iterator[Numbers]:
-    """Batch after batch of features (n, D)."""
-    reader = FeatureReader(columns, source)
-    for batch in source.batches(list(dict.fromkeys(column.name for column in columns))):
-        yield reader.read(batch)

@@ -110,7 +110,7 @@ def test_another_module_is_not_saved(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="there is no folder .*absent for the model"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder .*absent for the model"):
         bp.save(bp.Neuron(3), tmp_path / "absent/model.safetensors")
 
 
