@@ -10,6 +10,7 @@ from torch import Tensor
 from bp_torch.costs import COSTS
 from bp_torch.neuron import Model
 from bp_torch.training.data import Samples
+from bp_torch.training.gradients import weighted
 
 NUMBERS_AT_ONCE = 2**22
 """Of features that are evaluated together, so that memory stays flat."""
@@ -44,14 +45,19 @@ class Metrics:
 
 
 def evaluate(module: Model, samples: Samples, cost: str) -> Score:
-    """Cost and accuracy of the module on one part of the data."""
-    total = right = torch.zeros((), dtype=torch.float64)
+    """Cost and accuracy of the module on one part of the data, by the samples' weights."""
+    total, right, n = 0.0, 0.0, 0.0
     for block, y_hat in outputs(module, samples):
-        value = COSTS[cost][0](y_hat, block.y)
-        total = total + value.double().cpu() * len(block)
-        right = right + accuracy(y_hat, block.y) * len(block)
-    n = len(samples)
-    return Score(cost=(total / n).item(), accuracy=(right / n).item(), samples=n)
+        if block.weight is None:
+            count, value = float(len(block)), COSTS[cost][0](y_hat, block.y)
+        elif not (count := block.weight.double().sum().item()):
+            continue
+        else:
+            value, _ = weighted(module, block.x, block.y, cost, block.weight)
+        total += value.item() * count
+        right += accuracy(y_hat, block.y, block.weight) * count
+        n += count
+    return Score(cost=total / n, accuracy=right / n, samples=len(samples))
 
 
 @torch.no_grad()
@@ -60,17 +66,20 @@ def outputs(module: Model, samples: Samples) -> Iterator[tuple[Samples, Tensor]]
     rows = max(1, NUMBERS_AT_ONCE // samples.x.shape[1])
     for start in range(0, len(samples), rows):
         chosen = slice(start, start + rows)
-        block = Samples(samples.x[chosen], samples.y[chosen])
+        weight = None if samples.weight is None else samples.weight[chosen]
+        block = Samples(samples.x[chosen], samples.y[chosen], weight)
         yield block, module(block.x)
 
 
-def accuracy(y_hat: Tensor, y: Tensor) -> float:
+def accuracy(y_hat: Tensor, y: Tensor, weight: Tensor | None = None) -> float:
     """Share of samples on the right side of ½, or with their largest output in the right place."""
     if y.ndim == 2 and y.shape[1] > 1:
         right = y_hat.argmax(1) == y.argmax(1)
     else:
         right = (y_hat > 0.5) == (y > 0.5)
-    return right.double().mean().item()
+    if weight is None:
+        return right.double().mean().item()
+    return ((right.reshape(-1) * weight.double()).sum() / weight.double().sum()).item()
 
 
 def metrics(module: Model, samples: Samples) -> Metrics:

@@ -194,7 +194,7 @@ def test_a_signal_ends_with_a_saved_model_and_a_second_one_changes_nothing(
     assert model.module.weight.isfinite().all()
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.5, 1.0, 1.5])
+@pytest.mark.parametrize("seconds", [0.3, 1.0])
 def test_ctrl_c_while_it_starts_leaves_no_traceback(start, tmp_path, seconds):
     process = start(*LONG)
     time.sleep(seconds)

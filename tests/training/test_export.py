@@ -41,7 +41,7 @@ def rows(n=20):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", MODULES)
-@pytest.mark.parametrize("kind", ["onnx", "pt2"])
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_it_gives_what_the_model_gives(kind, name, dtype, tmp_path):
     model, path = far_from_0(name, dtype), tmp_path / f"model.{kind}"
     write = export.to_onnx if kind == "onnx" else export.to_pt2

@@ -139,7 +139,7 @@ def test_balanced_classes_move_the_line_towards_the_larger_one(tmp_path):
 def test_a_weight_counts_as_so_many_rows(tmp_path):
     data = people(400).assign(w=1.0)
     weights = np.where(data.age > 40, 2.0, 1.0)
-    options = {"batch_size": 0, "epochs": 3000, "cost": "cross-entropy", "dtype": "float64"}
+    options = {"batch_size": 0, "epochs": 2000, "cost": "cross-entropy", "dtype": "float64"}
     options |= {"sample_weight": "w", "test": people(50, seed=1).assign(w=1.0), "drop": ("job",)}
     weighted = train(data.assign(w=weights), tmp_path, **options)
     repeated = train(pd.concat([data, data[weights == 2]]), tmp_path, **options)
@@ -155,7 +155,7 @@ def test_early_stopping_keeps_the_best(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 40))
     data = pd.DataFrame(x).rename(columns=str).assign(y=x[:, 0] + rng.normal(size=60) > 0)
-    options = {"cost": "cross-entropy", "epochs": 400, "learning_rate": 1.0, "test_size": 0.5}
+    options = {"cost": "cross-entropy", "epochs": 200, "learning_rate": 1.0, "test_size": 0.5}
     long = train(data, tmp_path, **options)
     short = train(data, tmp_path, **options, early_stopping=5)
     assert short.stopped

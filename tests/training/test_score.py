@@ -89,3 +89,18 @@ def test_metrics_of_three_classes():
     assert found.confusion == ((1, 0, 0), (0, 1, 1), (0, 0, 1))
     assert 0.5 < found.auc < 1
     assert metrics(network, Samples(x[:2], y[:2])).auc is None
+
+
+def test_a_score_counts_samples_by_their_weight(monkeypatch):
+    neuron = bp.Neuron(2, dtype=torch.float64)
+    x = torch.randn(40, 2, dtype=torch.float64)
+    y = (x[:, 0] > 0).double()
+    times = torch.arange(40) % 3  # 0, 1 or 2
+    monkeypatch.setattr(score, "NUMBERS_AT_ONCE", 14)
+    found = evaluate(neuron, Samples(x, y, times.double()), "cross-entropy")
+    repeated = Samples(x.repeat_interleave(times, 0), y.repeat_interleave(times))
+    expected = evaluate(neuron, repeated, "cross-entropy")
+    assert found.cost == pytest.approx(expected.cost, rel=1e-13)
+    assert found.accuracy == pytest.approx(expected.accuracy, rel=1e-13)
+    assert found.samples == 40
+    assert found.cost != pytest.approx(evaluate(neuron, Samples(x, y), "cross-entropy").cost)
