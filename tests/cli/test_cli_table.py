@@ -125,7 +125,7 @@ def test_a_mistake_is_one_line_and_status_2(run, tmp_path, arguments, said):
 
 def test_a_sweep_is_a_run_for_each_combination_and_a_line_for_each(run, tmp_path):
     status, out, err = run(
-        *("train", write(), "--target", "good", "--epochs", "3"),
+        *("train", write(), "--target", "good", "--epochs", "3", "--log-every", "0"),
         *("--sweep", "learning-rate=0.001,1", "--sweep", "seed=0:3"),
     )
     assert (status, err) == (0, "")
