@@ -132,7 +132,7 @@ def print_sweep(configs: Sequence[Config], table: Table, signals: Signals) -> in
     shown = RichTable(*(name.replace("_", "-") for name in options), box=None, pad_edge=False)
     for column in ("cost held out", "accuracy", "AUC", "run"):
         shown.add_column(column, justify="left" if column == "run" else "right")
-    best, signal = float("inf"), None
+    best, ended_by = float("inf"), None
     rows = []
     for config in configs:
         values = [_value(getattr(config, name)) for name in options]
@@ -146,16 +146,16 @@ def print_sweep(configs: Sequence[Config], table: Table, signals: Signals) -> in
         scores = [f"{result.test.cost:.5f}", f"{result.test.accuracy:.4f}"]
         scores += ["" if auc is None else f"{auc:.4f}", result.directory.name]
         rows.append((result.test.cost, [*values, *scores]))
-        best, signal = min(best, result.test.cost), result.signal
-        if signal is not None:
+        best, ended_by = min(best, result.test.cost), result.signal
+        if ended_by is not None:
             break
     for cost, cells in rows:
         shown.add_row(*cells, style="bold" if cost == best else None)
     Console(width=WIDTH, highlight=False).print(shown)
     runs = shlex.quote(os.fspath(configs[0].runs))
     print(f"TensorBoard  {_tensorboard()} --logdir {runs}   (HParams: all runs side by side)")
-    if signal is not None:
-        return SIGNALLED + signal
+    if ended_by is not None:
+        return SIGNALLED + ended_by
     return 0 if best < float("inf") else DIVERGED
 
 

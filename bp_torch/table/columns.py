@@ -33,6 +33,11 @@ class Column:
     """What stands for a missing value, for each feature; None: none may be missing."""
 
     @property
+    def width(self) -> int:
+        """How many features it has."""
+        return 1 if self.categories is None else len(self.categories)
+
+    @property
     def features(self) -> list[str]:
         """The names of its features: its own, or "colour=red" for each category."""
         if self.categories is None:
@@ -45,20 +50,19 @@ def expand(raw: Numbers, columns: Sequence[Column]) -> Numbers:
     the place of its category. NaN stands for a missing value, and is filled where it may be."""
     if all(column.categories is None and column.fill is None for column in columns):
         return raw
-    x = np.zeros((len(raw), sum(len(column.features) for column in columns)))
+    x = np.zeros((len(raw), sum(column.width for column in columns)))
     start = 0
     for values, column in zip(raw.T, columns, strict=True):
-        width = 1
         if column.categories is None:
             x[:, start] = values
         else:
-            width = len(column.categories)
             known = np.flatnonzero(values >= 0)
             x[known, start + values[known].astype(np.intp)] = 1
         missing = np.isnan(values)
         if missing.any():
-            x[missing, start : start + width] = np.nan if column.fill is None else column.fill
-        start += width
+            place = slice(start, start + column.width)
+            x[missing, place] = np.nan if column.fill is None else column.fill
+        start += column.width
     return x
 
 

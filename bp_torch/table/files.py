@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bp_torch.table.csv_files import CsvFile
 from bp_torch.table.source import Source, rows_per_batch, types_of, unnamed_among
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ PACKED = (".gz", ".zst", ".bz2", ".zip")
 
 def open_files(path: Path, columns: Sequence[str] | None) -> Source:
     """One file, those of a folder, or those that a pattern names, sorted by name, as one table."""
-    from bp_torch.table.csv_files import CsvFile
-
     path = path.expanduser()
     paths = _paths(path)
     kinds = {_is_parquet(each) for each in paths}
@@ -123,7 +122,7 @@ def _is_parquet(path: Path) -> bool:
 
 def _require_same_columns(first: Any, other: Any) -> None:
     """Raise ValueError unless both files hold the same columns, numbers or text alike."""
-    for name in first.types.keys() ^ other.types.keys():
+    for name in sorted(first.types.keys() ^ other.types.keys()):
         lacks = other if name in first.types else first
         raise ValueError(
             f"{first.path} and {other.path} do not hold the same columns: {lacks.path} has no "

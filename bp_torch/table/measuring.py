@@ -63,8 +63,8 @@ def measure(readers: Readers, rows: Numbers, out: Flags, choice: Choice) -> Feat
             column, lookup = _categories(reader, count, fills)
             columns.append(column)
             places.append(lookup)
-            mean += [0.0] * len(column.features)
-            deviation += [1.0] * len(column.features)
+            mean += [0.0] * column.width
+            deviation += [1.0] * column.width
     constant = [
         reader.name
         for reader, flat, count in zip(readers.features, moments.constant(), counts, strict=True)

@@ -94,17 +94,14 @@ def with_target(source: Source, target: Any) -> tuple[Source, str]:
         for batch in source.read(others):
             part = values.slice(start, batch.num_rows)
             start += batch.num_rows
-            _require_as_many(start if batch.num_rows == len(part) else start + 1, len(values))
+            if start > len(values):
+                raise ValueError(f"target must have a value per row, got {len(values)} for more")
             by_name = dict(zip(others, batch.columns, strict=True)) | {name: part}
             yield pa.RecordBatch.from_arrays(
                 [by_name[column] for column in columns], names=list(columns)
             )
         if start != len(values):
             raise ValueError(f"target must have a value per row, got {len(values)} for {start}")
-
-    def _require_as_many(rows: int, targets: int) -> None:
-        if rows > targets:
-            raise ValueError(f"target must have a value per row, got {targets} for more rows")
 
     types = source.types | {name: values.type}
     return replace(source, types=types, read=read), name

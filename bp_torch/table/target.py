@@ -37,6 +37,16 @@ class Target:
         """How many outputs a network needs; None: one neuron."""
         return len(self.values) if len(self.values) > 2 else None
 
+    def place(self, value: Value) -> float:
+        """Of a value as it stands in the data; a share as it is. Raises ValueError for a value of
+        no class."""
+        known: Value = value.strip() if isinstance(value, str) else float(value)
+        if self.above is not None:
+            known = float(float(known) > self.above)
+        if self.values and known not in self.values:
+            raise ValueError(f"{value!r} is no class of {self.name!r}: {', '.join(self.classes)}")
+        return float(self.values.index(known) if self.values else known)
+
     def encode(self, places: Numbers) -> Numbers:
         """Targets (n,), or one-hot (n, K), of classes by their place; shares as they are."""
         if self.outputs is None:

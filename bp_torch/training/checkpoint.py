@@ -47,6 +47,7 @@ def save(module: Model | TrainedModel, path: str | os.PathLike[str]) -> None:
         TypeError: another module.
         OSError: the file cannot be written; its path is named.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     model = as_trained(module)
@@ -74,7 +75,7 @@ def save(module: Model | TrainedModel, path: str | os.PathLike[str]) -> None:
             unfinished.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, os.strerror(error.errno or 0), os.fspath(path)) from None
-    except Exception as error:  # safetensors has no class of its own for a disk that is full
+    except SafetensorError as error:  # a disk that is full, too
         raise OSError(f"{path} cannot be written: {error}") from None
 
 
@@ -119,9 +120,7 @@ def load(path: str | os.PathLike[str]) -> TrainedModel:
             checks.require_finite(name, tensor)
         if not (state["deviation"] > 0).all():
             raise ValueError("a deviation is not positive")
-    except (KeyError, OverflowError, RecursionError, TypeError) as error:
-        raise ValueError(f"{path} is not a model of this package: {_said(error)}") from None
-    except Exception as error:
+    except Exception as error:  # what a file may make of this is not to be foreseen
         raise ValueError(f"{path} is not a model of this package: {_said(error)}") from None
     mean, deviation = (state.pop(name) for name in ("mean", "deviation"))
     module.load_state_dict({name: tensor.clone() for name, tensor in state.items()}, assign=True)
@@ -230,7 +229,7 @@ def _about(said: Mapping[str, Any], features: int, outputs: int | None) -> About
     if len({column.name for column in columns}) != len(columns) or len(set(names)) != len(names):
         raise ValueError("two of its features share a name")
     for column in columns:
-        if column.fill is not None and len(column.fill) != len(column.features):
+        if column.fill is not None and len(column.fill) != column.width:
             raise ValueError(f"{column.name!r:.60} is filled with {len(column.fill)} values")
     target = said["target"]
     values = _tuple(target["values"], (str, float, int)) or ()

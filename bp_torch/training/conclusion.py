@@ -66,12 +66,9 @@ def exports(
         if not write:
             continue
         try:
-            write(
-                model,
-                directory / name,
-                first_rows(model, source_of(config.dataset, config.columns)),
-            )
+            rows = first_rows(model, source_of(config.dataset, config.columns))
+            write(model, directory / name, rows)
             done.append(directory / name)
-        except (ImportError, OSError, ValueError) as error:
-            trouble.append(f"{name} was not written: {error}")
+        except Exception as error:  # whatever others' exporters raise: the model itself is saved
+            trouble.append(f"{name} was not written: {' '.join(str(error).split())[:300]}")
     return tuple(done), trouble

@@ -78,6 +78,8 @@ class Update:
     epoch: int
     x: Tensor
     y: Tensor
+    weight: Tensor | None
+    """How much each sample counts; None: all alike."""
     cost: float
     gradients: NamedGradients
     learning_rate: float
@@ -110,7 +112,7 @@ def descend(
         w ← w − ν ∂C/∂w
 
     One neuron with the fused gradient makes all the steps that nobody wants to see in one call,
-    which is some fifty times faster than a call for each.
+    which is some thirty times faster than a call for each.
 
     Args:
         samples: all that there are to learn from, in the module's dtype and on its device.
@@ -151,7 +153,9 @@ def descend(
                 value, gradients = gradient_of(module, batch, cost)
                 if not math.isfinite(batch_cost := value.item()):
                     raise DivergedError("the cost", step, rule.learning_rate)
-                yield Update(step, epoch, batch.x, batch.y, batch_cost, gradients, rate)
+                yield Update(
+                    step, epoch, batch.x, batch.y, batch.weight, batch_cost, gradients, rate
+                )
                 take(gradients)
                 step += 1
         yield Stretch(step, ends_epoch=True)
@@ -257,9 +261,8 @@ def _orders(
         return
     rows = max(1, NUMBERS_PER_BLOCK // features // batch_size) * batch_size
     blocks = -(-samples // rows)
-    order = torch.randperm(blocks, generator=generator) if blocks > 1 else torch.zeros(1).long()
-    if blocks > 1:  # the smaller one last, so that all batches but the last are whole
-        order = torch.cat([order[order != blocks - 1], order.new_tensor([blocks - 1])])
-    for block in order.tolist():
+    # The last block, which may be smaller, stays last: all batches but the last are whole.
+    whole = torch.randperm(blocks - 1, generator=generator).tolist() if blocks > 1 else []
+    for block in (*whole, blocks - 1):
         size = min(rows, samples - block * rows)
         yield block * rows + torch.randperm(size, generator=generator)

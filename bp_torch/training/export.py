@@ -18,7 +18,7 @@ from bp_torch.training.torch_defaults import torch_defaults
 from bp_torch.training.trained import TrainedModel
 
 OPSET = 17
-"""Of ONNX: old enough for all runtimes of the last years; MatMul and Sigmoid have not changed."""
+"""Of ONNX; what is used here has been in it, as it is, since 14."""
 
 MOST_OFF = {torch.float32: 1e-5, torch.float64: 1e-12}
 """Of an output, for the rounding of sums in another order; a wrong graph is off by far more."""

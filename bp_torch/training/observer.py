@@ -80,8 +80,6 @@ class Observer:
 
     def next_seen(self, step: int) -> int:
         """The first step from that one on that is compared or looked at."""
-        if self._check_every == 1 or self._log_every == 1:
-            return step
         ahead = [self._total_steps]
         for every in filter(None, (self._check_every, self._log_every)):
             ahead.append(-(-step // every) * every)
@@ -141,8 +139,8 @@ class Observer:
         return step in EARLY if early else step % self._log_every == 0
 
     def _compare(self, update: Update) -> None:
-        if self._data.train.weight is not None:
-            return  # autograd's peer knows no weights
+        if update.weight is not None:
+            return  # neither autograd's peer nor the truth knows weights
         by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)
         if self._config.gradient == "autograd":
             _, by_hand = GRADIENTS["manual"](*batch)
@@ -155,11 +153,11 @@ class Observer:
         module, data, cost = self._module, self._data, self._config.cost
         chain = backprop(module, data.train.x, data.train.y, cost=cost)
         test = evaluate(module, data.test, cost)
-        self._score = Score(
-            cost=chain.cost.item(),
-            accuracy=accuracy(chain.y_hat, data.train.y),
-            samples=len(data.train),
-        )
+        if data.train.weight is None:
+            of_chain = accuracy(chain.y_hat, data.train.y)
+            self._score = Score(chain.cost.item(), of_chain, len(data.train))
+        else:
+            self._score = evaluate(module, data.train, cost)
         scalars = scalars | {
             "cost/train": self._score.cost,
             "cost/test": test.cost,

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bp_torch.table.columns import CategoryReader, NumberReader
 from bp_torch.table.features import FeatureReader
 from bp_torch.table.opening import open_source
 from bp_torch.table.source import Source, rows_per_batch
@@ -137,8 +136,6 @@ def row_of(model: TrainedModel, number: int) -> tuple[Tensor, Tensor]:
     if target.name not in source.types:
         raise ValueError(f"{source.where} has no column {target.name!r}; use --x and --target")
     reader = FeatureReader(model.about.columns, source)
-    is_number = not target.values or not isinstance(target.values[0], str)
-    of_target = NumberReader(target.name) if is_number else CategoryReader(target.name, "", 2**31)
     names = dict.fromkeys([*(column.name for column in model.about.columns), target.name])
     seen = 0
     for batch in source.batches(list(names)):
@@ -146,20 +143,13 @@ def row_of(model: TrainedModel, number: int) -> tuple[Tensor, Tensor]:
         if not 1 <= number <= seen:
             continue
         row = batch.slice(number - 1 - (seen - batch.num_rows), 1)
-        value = of_target.read(row.column(list(names).index(target.name)))
-        if target.above is not None:
-            value = (value > target.above).astype(float)
-        if target.values:
-            of_class = (
-                of_target.categories[int(value[0])]
-                if isinstance(of_target, CategoryReader)
-                else float(value[0])
-            )
-            value = np.array([target.values.index(of_class)], float)
         features = torch.from_numpy(reader.read(row))
-        if features.isnan().any():
-            raise ValueError(f"row {number} of {said} has no {' and no '.join(reader.missing)}")
-        return features, torch.from_numpy(target.encode(value))
+        value = row.column(list(names).index(target.name)).to_pylist()[0]
+        is_missing = value is None or value == ""
+        if features.isnan().any() or is_missing:
+            lacking = [*reader.missing, *([target.name] if is_missing else [])]
+            raise ValueError(f"row {number} of {said} has no {' and no '.join(lacking)}")
+        return features, torch.from_numpy(target.encode(np.array([target.place(value)])))
     raise ValueError(f"--row must be from 1 to {seen:,}, the rows of {said}; got {number}")
 
 

@@ -4,13 +4,14 @@ import re
 
 SHARES = ("shares/1_dC_dy_hat", "shares/2_dy_hat_dz", "shares/3_dz_dw", "shares/4_delta")
 
+_SOME = ", of a large table over some of them"
 _SHARE = "log₁₀ of its share of what it was at the start: −1 is a tenth, −2 a hundredth."
 
 TAGS = {
-    "cost/train": "The cost over all training samples.",
-    "cost/test": "The cost over all samples held out.",
-    "accuracy/train": "Share of training samples whose class is right.",
-    "accuracy/test": "Share of the samples held out whose class is right.",
+    "cost/train": f"The cost over the training samples{_SOME}.",
+    "cost/test": f"The cost over the samples held out{_SOME}.",
+    "accuracy/train": f"Share of training samples whose class is right{_SOME}.",
+    "accuracy/test": f"Share of the samples held out whose class is right{_SOME}.",
     "chain/1_dC_dy_hat": (
         "First factor, ∂C/∂ŷ at the output layer, root mean square: how the cost answers to the "
         "output. It falls as the outputs become right."

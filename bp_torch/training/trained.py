@@ -20,7 +20,7 @@ class About:
     """Of the table, as the module's features come from them."""
     target: Target
     content: str = ""
-    """A hash of the rows that it learnt from and those held out."""
+    """A hash of the table's rows, in whatever order: those learnt from, and the share held out."""
     training: dict[str, Any] = field(default_factory=dict)
     """Every option."""
     versions: dict[str, str] = field(default_factory=dict)

@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import torch
 
@@ -68,6 +69,44 @@ def test_explain_takes_a_trained_model_and_a_row_of_its_data(run):
         status, out, err = run("explain", "--model", model, *arguments)
         assert (status, out) == (2, "")
         assert said in err
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "wanted"),
+    [
+        ("word", [], [0, 1, 0]),  # no, yes
+        ("word", ["--positive", "no"], [1, 0, 1]),
+        ("truth", [], [0, 1, 0]),
+        ("number", ["--above", "1.5"], [0, 1, 1]),
+        ("share", [], [0.25, 0.5, 1]),
+    ],
+)
+def test_a_row_of_a_users_own_table_has_its_target(run, target, options, wanted):
+    columns = {
+        "word": ["no", "yes", "no"],
+        "truth": [False, True, False],
+        "number": [1.0, 2.0, 3.0],
+        "share": [0.25, 0.5, 1.0],
+    }
+    data = pd.DataFrame({name: values * 20 for name, values in columns.items()})
+    data.assign(x=range(60), colour=["red", "blue"] * 30).to_csv("own.csv", index=False)
+    arguments = ("--features", "x,colour", "--epochs", "1", "--log-every", "0")
+    assert run("train", "own.csv", "--target", target, *arguments, *options)[0] == 0
+    for row, value in enumerate(wanted, start=1):
+        _, out, _ = run("explain", "--model", "runs/own-1/model.safetensors", "--row", str(row))
+        assert f"The target is {value:g};" in out
+
+
+def test_a_row_of_which_not_all_is_known_is_said(run):
+    data = pd.DataFrame({"x": [None, *range(59)], "y": ["a", None, "b"] * 20})
+    data.to_csv("own.csv", index=False)
+    arguments = ("--target", "y", "--missing", "drop", "--epochs", "1", "--log-every", "0")
+    assert run("train", "own.csv", *arguments)[0] == 0
+    for row, lacking in ((1, "x"), (2, "y")):
+        model = ("--model", "runs/own-1/model.safetensors")
+        status, out, err = run("explain", *model, "--row", str(row))
+        assert (status, out) == (2, "")
+        assert f"row {row} of own.csv has no {lacking}" in err
 
 
 @pytest.mark.parametrize("name", ["mazur", "nielsen", "cs231n", "seed"])

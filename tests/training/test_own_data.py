@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from event_files import read
 
 import bp_torch as bp
 from bp_torch.table.cache import table_of
@@ -236,3 +237,24 @@ def test_a_home_is_found(tmp_path, monkeypatch):
     people(50).to_csv(tmp_path / "t.csv", index=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert train("~/t.csv", tmp_path, epochs=1).train.samples == 40
+
+
+@pytest.mark.parametrize("weights", [{"class_weight": "balanced"}, {"sample_weight": "w"}], ids=str)
+def test_a_weighted_gradient_is_not_held_against_one_without_weights(weights, tmp_path):
+    """Which would call it wrong."""
+    data = people().assign(w=lambda table: 1.0 + (table.age > 40))
+    plain = train(data, tmp_path, drop="w", epochs=3)
+    result = train(data, tmp_path, epochs=3, log_every=None, **weights)
+    assert plain.comparison.steps == 3
+    assert result.comparison.steps == 0
+    assert result.comparison.right
+    assert not result.comparison.wrong
+
+
+def test_what_is_looked_at_counts_samples_by_their_weight(tmp_path):
+    data = people().assign(w=lambda table: np.where(table.age > 40, 5.0, 0.1))
+    result = train(data, tmp_path, sample_weight="w", epochs=3, log_every=None)
+    events = read(result.directory)
+    for part, score in (("train", result.train), ("test", result.test)):
+        assert events.last(f"cost/{part}") == (result.steps, pytest.approx(score.cost))
+        assert events.last(f"accuracy/{part}") == (result.steps, pytest.approx(score.accuracy))
