@@ -109,6 +109,17 @@ def test_rows_with_missing_values_are_kept_without_a_prediction(run, trained):
     assert found["class"].isna().tolist() == [True, True, False, False] * 2
 
 
+def test_an_infinite_value_is_none(run, trained):
+    trained()
+    data = people(4, seed=1)
+    data.loc[1, "age"] = np.inf
+    data.to_csv("new.csv", index=False)
+    status, _, err = run("predict", MODEL, "new.csv", "-o", "out.csv")
+    assert status == 0
+    assert err.startswith("note: rows without 'age': 1; ")
+    assert pd.read_csv("out.csv").probability.isna().tolist() == [False, True, False, False]
+
+
 def test_missing_values_are_filled_in_as_they_were_in_training(run, trained):
     model = trained("--missing", "mean", data=with_holes())
     with_holes(8, seed=1).to_csv("new.csv", index=False)

@@ -179,6 +179,13 @@ def test_a_model_for_other_programs_is_written_and_gives_the_same(run):
     np.testing.assert_allclose(program(torch.from_numpy(x)).detach(), expected, atol=1e-6)
 
 
+def test_rows_of_which_not_all_is_known_are_no_test_of_an_export(run):
+    arguments = ("--target", "good", "--missing", "drop", "--epochs", "1", "--onnx")
+    status, out, _ = run("train", write(hole=[1, None, 3] * 100), *arguments)
+    assert status == 0
+    assert "runs/wine-1/model.onnx\n" in out
+
+
 def test_without_the_extra_nothing_is_trained_in_vain(run, tmp_path, monkeypatch):
     monkeypatch.setattr("bp_torch.training.config.find_spec", lambda name: None)
     status, _, err = run("train", write(), "--target", "good", "--onnx")

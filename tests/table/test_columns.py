@@ -131,6 +131,15 @@ def test_sample_weights_go_with_their_rows(tmp_path):
     np.testing.assert_allclose(table.train.weight, raw + 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [str, float, bool])
+def test_a_fifth_of_every_class_is_held_out(kind, tmp_path):
+    rare = np.random.default_rng(0).random(1000) < 0.03
+    y = rare.astype(int) if kind is float else rare
+    table = read(frame().assign(y=y.astype(kind)), tmp_path)
+    assert table.test.y.sum() == round(0.2 * rare.sum())
+    assert len(table.test.y) == round(0.2 * rare.sum()) + round(0.2 * (~rare).sum())
+
+
 def test_other_data_are_held_out_where_they_are_given(tmp_path):
     data, test = frame(), frame(300, seed=1)
     table = read(data, tmp_path, test=test, features=("a",))

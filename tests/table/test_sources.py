@@ -187,3 +187,24 @@ def test_columns_that_pandas_has_numbered_have_names(tmp_path):
 def test_years_are_names_beside_names_of_rows(tmp_path):
     (tmp_path / "t.csv").write_text('"","1940","1950","y"\n' + '"a",1.5,2,0\n"b",3,4,1\n' * 10)
     assert read(tmp_path / "t.csv", tmp_path).feature_names == ("1940", "1950")
+
+
+def test_a_0_is_a_0_whatever_its_sign(tmp_path):
+    table = frame().assign(a=lambda t: t.a.where(t.index % 3 > 0, 0.0))
+    turned = table.assign(a=lambda t: t.a.where(t.a != 0, -0.0))
+    assert np.signbit(turned.a).sum() > np.signbit(table.a).sum()
+    assert read(table, tmp_path).content == read(turned, tmp_path).content
+
+
+def test_na_is_a_word_among_texts_and_nothing_among_numbers(tmp_path):
+    """The chemical symbol, or Namibia."""
+    rows = "Na,1,0\nNA,2,1\nCl,3,0\n" * 20
+    (tmp_path / "words.csv").write_text("symbol,n,y\n" + rows)
+    assert read(tmp_path / "words.csv", tmp_path).feature_names[:3] == (
+        "symbol=Cl",
+        "symbol=NA",
+        "symbol=Na",
+    )
+    (tmp_path / "numbers.csv").write_text("n,y\n" + "1,0\nNA,1\n2,1\n" * 20)
+    table = read(tmp_path / "numbers.csv", tmp_path, missing="drop")
+    assert table.notes == ("20 rows with missing values were dropped",)

@@ -227,3 +227,32 @@ def test_a_batch_in_which_nobody_counts_is_no_step():
         )
         assert list(events)[-1] == Stretch(10, ends_epoch=True)
     assert not torch.equal(neuron.weight, before)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_a_descent_that_nobody_sees_diverges_where_one_that_is_seen_does(momentum):
+    """In the step after that of a sample with ∞, or in that step if z = ∞ − ∞."""
+    x = torch.randn(100, 3)
+    x[:, 2] = 0
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    x[order[70]] = torch.tensor([torch.inf, -torch.inf, 0.0])
+    found = []
+    for next_seen in (lambda step: step, lambda step: NEVER):
+        neuron = bp.Neuron(3, generator=torch.Generator().manual_seed(0))
+        events = descend(
+            neuron,
+            Samples(x, torch.rand(100, generator=torch.Generator().manual_seed(1))),
+            cost="quadratic",
+            gradient="fused",
+            epochs=1,
+            batch_size=10,
+            rule=Rule(learning_rate=0.5, momentum=momentum),
+            generator=torch.Generator().manual_seed(0),
+            next_seen=next_seen,
+        )
+        with pytest.raises(DivergedError) as error:
+            list(events)
+        found.append((str(error.value), neuron.weight.detach()))
+    assert "at step 7 " in found[0][0] or "at step 8 " in found[0][0]
+    assert found[1][0] == found[0][0]
+    torch.testing.assert_close(found[1][1], found[0][1], equal_nan=True)

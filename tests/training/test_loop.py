@@ -4,6 +4,7 @@ import signal
 import numpy as np
 import pandas as pd
 import pytest
+import safetensors.torch
 import torch
 from devices import needs_cuda
 from event_files import read
@@ -183,6 +184,20 @@ def test_a_signal_saves_what_was_learnt(tmp_path, number):
     assert bp.load(result.path).module.weight.isfinite().all()
     assert result.test.accuracy > 0.9
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_does_not_disturb_the_saving(tmp_path, monkeypatch, number):
+    def pressed(*arguments, **options):
+        signal.raise_signal(number)
+        return save_file(*arguments, **options)
+
+    save_file = safetensors.torch.save_file
+    monkeypatch.setattr("safetensors.torch.save_file", pressed)
+    result = train(tmp_path, epochs=2)
+    assert result.steps == 30
+    assert result.signal == number  # which is said, though it came too late to change anything
+    assert bp.load(result.path).module.weight.isfinite().all()
 
 
 def test_an_interrupt_that_another_raises_saves_as_well(tmp_path):
