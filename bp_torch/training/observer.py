@@ -23,8 +23,8 @@ from bp_torch.training.run_card import command, first_step
 from bp_torch.training.score import Score, accuracy, evaluate
 
 EARLY = frozenset((0, *(4**k for k in range(24))))
-"""Steps that are looked at besides. At every power of two, looking took 11% of the time where the
-data are larger; so it takes less than a tenth."""
+"""Steps that are looked at besides. At every power of two, looking took 11% of the time of steps
+that are made one by one where the data are larger; so it takes less than a tenth."""
 
 METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
 
