@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bp_torch.judge import GradientMismatch, Report, assert_gradients, compare
     from bp_torch.neuron import Layer, Network, Neuron
     from bp_torch.training.api import train
-    from bp_torch.training.checkpoint import load, save
+    from bp_torch.training.model_file import load, save
     from bp_torch.training.result import Result
     from bp_torch.training.trained import TrainedModel
 
@@ -27,7 +27,7 @@ _HOMES = {
     "judge": ("GradientMismatch", "Report", "assert_gradients", "compare"),
     "neuron": ("Layer", "Network", "Neuron"),
     "training.api": ("train",),
-    "training.checkpoint": ("load", "save"),
+    "training.model_file": ("load", "save"),
     "training.result": ("Result",),
     "training.trained": ("TrainedModel",),
 }

@@ -14,8 +14,8 @@ from bp_torch.explanation.explanation import PICTURES, Picture
 from bp_torch.explanation.text import as_text
 from bp_torch.explanation.why import TOPICS, Topic, answer
 from bp_torch.neuron import Model, Network, Neuron
-from bp_torch.training.checkpoint import load
 from bp_torch.training.config import CostName
+from bp_torch.training.model_file import load
 from bp_torch.training.prediction import row_of
 
 EXAMPLE = "bp-torch explain --weights 2,-3 --bias -3 --x -1,-2 --target 0 --learning-rate 0.5"

@@ -43,7 +43,7 @@ def predict(
 ) -> None:
     """Add to each row the probability of the class that is 1, and the class."""
     from bp_torch.cli.options import names
-    from bp_torch.training.checkpoint import load
+    from bp_torch.training.model_file import load
     from bp_torch.training.prediction import Predictions, source_of
 
     if output is not None and output.suffix.lower() not in WRITTEN:

@@ -27,6 +27,7 @@ from bp_torch.training.descent import DivergedError
 from bp_torch.training.loop import run
 from bp_torch.training.observer import Progress
 from bp_torch.training.result import Result
+from bp_torch.training.resumption import resume_command
 from bp_torch.training.signals import Signals
 
 REFRESH_SECONDS = 0.1
@@ -122,6 +123,8 @@ def print_result(result: Result) -> None:
         print(f"model        {result.path}")
     for path in result.exported:
         print(f"             {path}")
+    if result.unfinished and result.checkpoint is not None:
+        print(f"go on with   {resume_command(result.directory)}")
     if config.log_every != 0:
         print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
 
@@ -172,6 +175,8 @@ def _ended(result: Result) -> str:
     ended = "trained"
     if result.signal is not None:
         ended = f"interrupted by {signal.Signals(result.signal).name}"
+    elif result.failed:
+        ended = "stopped"
     elif result.stopped:
         ended = "stopped early"
     read = f", after {result.reading:.1f} s to read the data" if result.reading >= 0.1 else ""

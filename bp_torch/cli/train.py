@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import Annotated, Literal, cast, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -15,9 +15,10 @@ from bp_torch.mistakes import MISTAKES, MistakeName
 from bp_torch.table.choice import Missing
 from bp_torch.training.config import STEPS_PER_LOOK, Config, CostName, DtypeName
 from bp_torch.training.data import DATASETS, DatasetName
-from bp_torch.training.descent import Schedule
 from bp_torch.training.device import DeviceName
 from bp_torch.training.gradients import GradientChoice
+from bp_torch.training.resumption import begun_with
+from bp_torch.training.steps import Schedule
 
 Factor = Literal["sigma-prime", "x", "1/N"]
 
@@ -25,6 +26,7 @@ EXAMPLE = "bp-torch train wine.csv --target quality --missing drop"
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str | None,
         typer.Argument(
@@ -216,6 +218,21 @@ def train(
             show_default=f"{STEPS_PER_LOOK}, at most once per epoch",
         ),
     ] = Config.log_every,
+    checkpoint_every: Annotated[
+        str,
+        typer.Option(
+            help="Steps, or a time as 30s or 5m, between two states to go on from; 0: never.",
+            metavar="STEPS|TIME",
+        ),
+    ] = str(Config.checkpoint_every),
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            help="Go on with the run of that name, as if it had not stopped.",
+            metavar="NAME",
+            show_default=False,
+        ),
+    ] = None,
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Write model.onnx as well.", show_default=False)
     ] = False,
@@ -238,46 +255,53 @@ def train(
         return list_datasets()
     if data is not None and dataset is not None:
         raise ValueError(f"DATA is {data!r}, and --dataset {dataset!r}; choose one of them")
-    config = Config(
-        dataset=data or dataset or Config.dataset,
-        target=target,
-        features=names(features),
-        drop=names(drop),
-        one_hot=names(one_hot),
-        columns=names(columns),
-        missing=missing,
-        positive=positive,
-        above=above,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        test_size=test_size,
-        test=test,
-        cache=cache,
-        layers=_sizes(layers),
-        cost=cost,
-        gradient=gradient,
-        derivative=derivative,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        momentum=momentum,
-        l2=l2,
-        l1=l1,
-        schedule=schedule,
-        early_stopping=early_stopping,
-        init_weight=init_weight,
-        init_bias=init_bias,
-        mistake=_mistake(without, mistake),
-        device=device,
-        dtype=dtype,
-        seed=seed,
-        check_every=check_every,
-        log_every=log_every,
-        onnx=onnx,
-        pt2=pt2,
-        name=name,
-        runs=runs,
-    )
+    options: dict[str, Any] = {
+        "dataset": data or dataset or Config.dataset,
+        "target": target,
+        "features": names(features),
+        "drop": names(drop),
+        "one_hot": names(one_hot),
+        "columns": names(columns),
+        "missing": missing,
+        "positive": positive,
+        "above": above,
+        "sample_weight": sample_weight,
+        "class_weight": class_weight,
+        "test_size": test_size,
+        "test": test,
+        "cache": cache,
+        "layers": _sizes(layers),
+        "cost": cost,
+        "gradient": gradient,
+        "derivative": derivative,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "momentum": momentum,
+        "l2": l2,
+        "l1": l1,
+        "schedule": schedule,
+        "early_stopping": early_stopping,
+        "init_weight": init_weight,
+        "init_bias": init_bias,
+        "mistake": _mistake(without, mistake),
+        "device": device,
+        "dtype": dtype,
+        "seed": seed,
+        "check_every": check_every,
+        "log_every": log_every,
+        "checkpoint_every": checkpoint_every,
+        "onnx": onnx,
+        "pt2": pt2,
+        "name": name,
+        "runs": runs,
+    }
+    if resume is None:
+        config = Config(**options)
+    else:
+        if sweep:
+            raise ValueError("--resume goes on with one run, and --sweep begins many; leave one")
+        config = begun_with(runs, resume, _given(context, options))
     configs = points(config, sweep or [])
     from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
     from bp_torch.training.loop import read, run
@@ -289,9 +313,11 @@ def train(
                 status = print_sweep(configs, read(config), signals)
             else:
                 with ProgressBar() as bar:
-                    result = run(config, watch=bar.show, signals=signals)
+                    result = run(
+                        config, goes_on=resume is not None, watch=bar.show, signals=signals
+                    )
                 print_result(result)
-                status = BAD_INPUT if result.path is None else 0
+                status = BAD_INPUT if result.path is None or result.failed else 0
                 if result.signal is not None:
                     status = SIGNALLED + result.signal
     except Interrupted as error:
@@ -305,6 +331,17 @@ def list_datasets() -> None:
     """Print what there is to learn from."""
     for name, source in DATASETS.items():
         print(f"{name:16}{source.description}")
+
+
+def _given(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """The options that stand on the command line, but for what finds the run."""
+    fields = {"data": "dataset", "without": "mistake"}
+    found = {
+        fields.get(name, name)
+        for name in context.params
+        if str(context.get_parameter_source(name)).endswith("COMMANDLINE")
+    }
+    return {name: value for name, value in options.items() if name in found - {"name", "runs"}}
 
 
 def _mistake(without: str | None, mistake: MistakeName | None) -> MistakeName | None:

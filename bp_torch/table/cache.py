@@ -26,7 +26,7 @@ from bp_torch.table.storage import mapped, naming
 from bp_torch.table.table import Part, Table
 from bp_torch.table.target import Target
 
-FORMAT = 1
+FORMAT = 2
 """Of what is kept: another is not found."""
 
 ABOUT = "table.json"
@@ -124,6 +124,7 @@ def _describe(table: Table, directory: Path) -> None:
         "mean": table.mean.tolist(),
         "deviation": table.deviation.tolist(),
         "content": table.content,
+        "fingerprint": table.fingerprint,
         "notes": table.notes,
         "files": {file.name: _checksum(file) for file in sorted(directory.glob("*.npy"))},
     }
@@ -160,6 +161,7 @@ def _kept(directory: Path) -> Table | None:
             mean=np.array(about["mean"]),
             deviation=np.array(about["deviation"]),
             content=about["content"],
+            fingerprint=about["fingerprint"],
             notes=tuple(about["notes"]),
         )
     except (OSError, ValueError, KeyError, TypeError):

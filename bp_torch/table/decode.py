@@ -5,6 +5,7 @@ mean and deviation of the training part, and to write the matrices. Nothing is r
 been standardised, so that a feature far from 0 loses nothing: (x − μ)/s in float64, rounded once.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bp_torch.table.choice import Choice, choose_columns
 from bp_torch.table.columns import CategoryReader, Numbers, Value
@@ -79,6 +81,7 @@ def read_table(
             mean=features.mean,
             deviation=features.deviation,
             content=f"{int(np.add.reduce(hashes)):016x}",
+            fingerprint=_fingerprint(hashes, held),
             notes=tuple(_notes(piled, features.constant, source, readers)),
         )
 
@@ -106,6 +109,13 @@ def _target(readers: Readers, choice: Choice, source: Source) -> tuple[Target, C
     if not target.values or values is None:
         return target, Codes([], [], source.where)
     return target, Codes(numbers, [target.values.index(v) for v in values], source.where)
+
+
+def _fingerprint(hashes: NDArray[np.uint64], held: Rows) -> str:
+    found = hashlib.blake2b(np.ascontiguousarray(hashes).data, digest_size=16)
+    if held.rows:
+        found.update(np.ascontiguousarray(held.arrays()[1]).data)
+    return found.hexdigest()
 
 
 def _require_parts(

@@ -109,6 +109,11 @@ class Rows:
                 f"has none in {missing[worst]:,} of {seen:,}, so leave it out (--drop)"
             )
 
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return self._rows.rows
+
     def arrays(self) -> tuple[Numbers, NDArray[np.uint64]]:
         """The rows (N, columns + 2), and their hashes (N,)."""
         return self._rows.array(), self._hashes.array()[:, 0]

@@ -38,6 +38,9 @@ class Table:
     """Likewise; 1 for a category, and for a feature that never varies."""
     content: str
     """A hash of all rows, in whatever order and file format they came."""
+    fingerprint: str
+    """A hash of all rows in their order, those held out by `test` too: of the same fingerprint, and
+    with the same choice, the matrices are the same."""
     notes: tuple[str, ...] = ()
     """What the reader of the table should know: columns and rows that were left out."""
 

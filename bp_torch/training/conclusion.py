@@ -1,21 +1,21 @@
 """What is left of a run: the model as it is saved, where it is, and what others can use of it."""
 
 import copy
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import torch
 
-import bp_torch
 from bp_torch.dtypes import DTYPES
 from bp_torch.neuron import Model
 from bp_torch.table.table import Table
-from bp_torch.training.checkpoint import MODEL, save
 from bp_torch.training.config import Config
 from bp_torch.training.export import to_onnx, to_pt2
+from bp_torch.training.model_file import save
 from bp_torch.training.prediction import first_rows, source_of
+from bp_torch.training.resumption import versions
+from bp_torch.training.run_folder import MODEL
 from bp_torch.training.trained import About, TrainedModel
 
 
@@ -26,11 +26,7 @@ def as_saved(config: Config, module: Model, table: Table) -> TrainedModel:
         target=table.target,
         content=table.content,
         training=config.hyperparameters(),
-        versions={
-            "bp_torch": bp_torch.__version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        versions=versions(),
     )
     dtype = torch.promote_types(DTYPES[config.dtype], torch.float32)
     mean, deviation = torch.from_numpy(table.mean), torch.from_numpy(table.deviation)

@@ -17,11 +17,12 @@ from bp_torch.dtypes import DTYPES
 from bp_torch.forms import FORMS, Derivative
 from bp_torch.mistakes import MISTAKES, MistakeName
 from bp_torch.table.choice import Choice, Missing
+from bp_torch.training.checkpoints import Interval
 from bp_torch.training.data import BUNDLED_TARGET, DATASETS, name_of
-from bp_torch.training.descent import Rule, Schedule
 from bp_torch.training.device import DeviceName, resolve_device
 from bp_torch.training.gradients import GRADIENTS, GradientChoice
 from bp_torch.training.run_folder import require_folder_name, require_runs
+from bp_torch.training.steps import Rule, Schedule
 
 CostName = Literal["quadratic", "cross-entropy"]
 DtypeName = Literal["float64", "float32", "bfloat16", "float16"]
@@ -102,6 +103,9 @@ class Config:
     log_every: int | None = None
     """Steps between two looks from TensorBoard; None: `STEPS_PER_LOOK`, but at most once per epoch,
     since a look reads all the data; 0: never."""
+    checkpoint_every: int | str = "30s"
+    """How often all that a run needs to go on is kept: a number of steps, or a time, as "30s" or
+    "5m"; besides, at its end. 0: never."""
     onnx: bool = False
     """Write the model as model.onnx as well (the extra onnx)."""
     pt2: bool = False
@@ -150,6 +154,7 @@ class Config:
         if self.early_stopping is not None:
             patience = checks.require_whole("early stopping", self.early_stopping, 1, "epochs")
             self._keep("early_stopping", patience)
+        Interval.of(self.checkpoint_every)
         if self.name is not None:
             require_folder_name(self.name)
         require_runs(self.runs)

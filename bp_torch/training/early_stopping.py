@@ -1,5 +1,7 @@
 """When to stop: the cost over what is held out does not fall any more."""
 
+from typing import Any
+
 import torch
 
 from bp_torch.neuron import Model
@@ -33,6 +35,20 @@ class EarlyStopping:
             self._since += 1
         self.over = self._since >= self._patience
         return self.over
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` takes."""
+        return {
+            "lowest": self._lowest,
+            "since": self._since,
+            "best": self._best,
+            "over": self.over,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on where another was left."""
+        self._lowest, self._since = state["lowest"], state["since"]
+        self._best, self.over = state["best"], state["over"]
 
     def keep_best(self) -> None:
         """Put the best weights back."""

@@ -1,5 +1,6 @@
 """The file that TensorBoard reads of one run: its records, each tag with its description."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,12 +10,16 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from bp_torch.table.storage import naming
+from bp_torch.training.durable import flush_to_disk
 from bp_torch.training.tags import LAYOUT, TAGS, general
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+NAME = "events.out.tfevents.{}.bp_torch"
+"""TensorBoard reads files whose name has "tfevents" in it; between is when they were begun."""
 
 BINS = 30
 """Of a histogram."""
@@ -37,6 +42,9 @@ class EventFile:
         directory: the run's folder.
         hyperparameters: shown beside the run's final metrics, in this order.
         metrics: tags whose last value counts as the run's result.
+        before: the files of a run that goes on, with their sizes when it stood at `step`; what was
+            written later is cut off, so that each step is seen once.
+        step: where the run stands.
     """
 
     def __init__(
@@ -44,31 +52,42 @@ class EventFile:
         directory: Path,
         hyperparameters: dict[str, str | int | float],
         metrics: tuple[str, ...],
+        before: dict[str, int] | None = None,
+        step: int = 0,
     ) -> None:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
-        # TensorBoard reads files whose name has "tfevents" in it.
-        self._path = directory / f"events.out.tfevents.{int(time.time())}.bp_torch"
+        self._before = before or {}
+        _cut_back(directory, self._before)
+        # TensorBoard reads them in the order of their names.
+        latest = max((int(name.split(".")[3]) for name in self._before), default=0)
+        number = max(int(time.time()), latest + 1)
+        self._path = directory / NAME.format(number)
         self._file = open(self._path, "xb")  # noqa: SIM115
         self._records = RecordWriter(self._file)
         self._described: set[str] = set()
         self.empty = True
         try:
-            self._begin(hyperparameters, metrics)
+            self._begin(hyperparameters, metrics, step)
         except BaseException:
             self._file.close()
             raise
 
     def _begin(
-        self, hyperparameters: dict[str, str | int | float], metrics: tuple[str, ...]
+        self, hyperparameters: dict[str, str | int | float], metrics: tuple[str, ...], step: int
     ) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
         from torch.utils.tensorboard.summary import custom_scalars, hparams
 
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         # SummaryWriter.add_hparams would open a second run beside this one; its three records
         # written into the run's own file show the same table.
         experiment, start, self._end = hparams(hyperparameters, dict.fromkeys(metrics, 0.0), None)
+        if self._before:
+            # A TensorBoard that is looking on forgets what it has seen of later steps.
+            log = SessionLog(status=SessionLog.START)
+            self._write(Event(wall_time=time.time(), step=step, session_log=log))
+            return
         _mark_first(experiment)
         for summary in (experiment, start, custom_scalars(LAYOUT)):
             self._write_summary(summary, 0)
@@ -124,6 +143,13 @@ class EventFile:
         with naming(self._path):
             self._file.flush()
 
+    def sizes(self) -> dict[str, int]:
+        """The files of this run with their sizes, once the disk has all of it."""
+        with naming(self._path):
+            self._file.flush()
+            flush_to_disk(self._file.fileno())
+            return self._before | {self._path.name: self._file.tell()}
+
     def close(self, *, failed: bool) -> None:
         """Mark how the run has ended and close its file, which is removed where nothing is seen."""
         from tensorboard.plugins.hparams import api_pb2
@@ -160,6 +186,15 @@ class EventFile:
     def _write(self, event: "Event") -> None:
         with naming(self._path):
             self._records.write(event.SerializeToString())
+
+
+def _cut_back(directory: Path, sizes: dict[str, int]) -> None:
+    """Leave of the event files in the folder what they were."""
+    for path in directory.glob(NAME.format("*")):
+        if path.name not in sizes:
+            path.unlink()
+        elif path.stat().st_size > sizes[path.name]:
+            os.truncate(path, sizes[path.name])
 
 
 @contextmanager

@@ -4,25 +4,25 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from typing import cast
 
 import torch
 
-from bp_torch.neuron import Model
 from bp_torch.table.cache import table_of
 from bp_torch.table.memory import with_target
 from bp_torch.table.source import Source
 from bp_torch.table.table import Table
+from bp_torch.training.checkpoints import Checkpoints, Interval, State
 from bp_torch.training.conclusion import as_saved, exports, kept
 from bp_torch.training.config import Config
-from bp_torch.training.data import Data, Samples, balanced, name_of
-from bp_torch.training.descent import Update, descend, require_finite_weights
-from bp_torch.training.early_stopping import EarlyStopping
-from bp_torch.training.gradients import GradientName, gradient_for, require_one_neuron
+from bp_torch.training.course import Course
+from bp_torch.training.data import Data, name_of
+from bp_torch.training.descent import DivergedError, require_finite_weights
+from bp_torch.training.gradients import gradient_for, require_one_neuron
 from bp_torch.training.model import build, describe
 from bp_torch.training.observer import Observer, Progress
 from bp_torch.training.prediction import source_of
 from bp_torch.training.result import Result
+from bp_torch.training.resumption import beginning, require_same
 from bp_torch.training.run_folder import run_folder
 from bp_torch.training.score import evaluate, metrics
 from bp_torch.training.signals import Signals
@@ -46,25 +46,31 @@ def read(config: Config) -> Table:
 def run(
     config: Config,
     *,
+    goes_on: bool = False,
     table: Table | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
     signals: Signals | None = None,
 ) -> Result:
     """Train as asked, write the run's folder, and say what came of it.
 
-    The folder runs/NAME then holds an event file for TensorBoard and model.safetensors. Ctrl-C,
-    SIGTERM and SIGHUP end the descent early; what was learnt until then is saved.
+    The folder runs/NAME then holds an event file for TensorBoard, model.safetensors, and the last
+    checkpoints. Ctrl-C, SIGTERM and SIGHUP end the descent early, and so does a folder that cannot
+    be written to; what was learnt until then is saved.
 
     Args:
         config: what to do.
+        goes_on: with the run of that name, from its newest checkpoint; to the bit as if it had not
+            been stopped.
         table: what to learn from, where it has been read already.
-        watch: called before every step that is looked at, and after every stretch of others.
+        watch: called after every step, or stretch of steps that nobody looks at.
         signals: those that the caller hears already; None: they are heard as long as this goes on.
 
     Raises:
         DivergedError: the cost or a weight stopped being finite; no model was written.
         FileExistsError: a run of that name exists or is going on; it is left as it is.
-        ValueError: a table that cannot be learnt from, or layers that do not fit into memory.
+        FileNotFoundError: there is nothing to go on with.
+        ValueError: a table that cannot be learnt from, or another one than that of the run that
+            goes on; or layers that do not fit into memory.
         Interrupted: a signal came before there was anything to save.
     """
     with ExitStack() as stack:
@@ -72,25 +78,34 @@ def run(
         started = time.perf_counter()
         table = read(config) if table is None else table
         reading = time.perf_counter() - started
-        generator = torch.Generator().manual_seed(config.seed)
-        module = build(config, table, generator)
+        begun = beginning(config, table)
+        module = build(config, table, torch.Generator().manual_seed(config.seed))
         if table.train.weight is not None or config.class_weight:
             require_one_neuron(module, "sample and class weights are", "leave them out")
         gradient = "chain" if config.mistake else gradient_for(module, config.gradient)
         config = replace(config, gradient=gradient)
         data = Data.of(table, module)
 
-        folder = run_folder(config.runs, config.name, otherwise=_folder_name(config, table))
-        names = table.feature_names
-        with folder as directory, Observer(config, module, data, directory, names) as observer:
+        name, names = _folder_name(config, table), table.feature_names
+        folder = run_folder(config.runs, config.name, otherwise=name, goes_on=goes_on)
+        directory = stack.enter_context(folder)
+        checkpoints = Checkpoints(directory, Interval.of(config.checkpoint_every))
+        state, notes = checkpoints.newest() if goes_on else ({}, [])
+        notes += require_same(state, config, table) if goes_on else []
+        with Observer(config, module, data, directory, names, state.get("observer")) as observer:
+            course = Course(config, module, data, observer, state)
             signals.wait()  # from here on there is something to lose
-            started = time.perf_counter()
-            stopped = _descend(config, module, data, generator, observer, signals, watch)
-            seconds = time.perf_counter() - started
-            require_finite_weights(module, observer.steps, config.learning_rate)
+            try:
+                trouble = _follow(course, observer, checkpoints, begun, signals, watch)
+                require_finite_weights(module, observer.steps, config.learning_rate)
+            except DivergedError:
+                checkpoints.clear()
+                raise
+            seconds = course.seconds
+            course.stopping.keep_best()
             # First of all, so that nothing that comes can take it along.
             model = as_saved(config, module, table)
-            path, trouble = kept(model, directory)
+            path, elsewhere = kept(model, directory)
             observer.after()
             parts = Data.of(table, model.module)
             scores = [evaluate(model.module, part, config.cost) for part in parts]
@@ -98,7 +113,7 @@ def run(
             for name, score, metric in zip(("training", "held_out"), scores, measured, strict=True):
                 model.about.metrics[name] = asdict(score) | asdict(metric)
             if path is not None:
-                path, trouble = kept(model, directory)
+                path, elsewhere = kept(model, directory)
             exported, failed = exports(config, model, directory)
             return Result(
                 config=config,
@@ -112,51 +127,48 @@ def run(
                 train_metrics=measured[0],
                 test_metrics=measured[1],
                 comparison=observer.comparison,
-                notes=(*table.notes, *observer.trouble, *trouble, *failed),
+                notes=(*table.notes, *notes, *failed, *observer.trouble, *elsewhere, *trouble),
                 steps=observer.steps,
                 seconds=seconds,
                 reading=reading,
+                checkpoint=checkpoints.last,
+                failed=bool(trouble),
                 signal=signals.came,
-                stopped=stopped,
+                stopped=course.stopping.over,
             )
 
 
-def _descend(
-    config: Config,
-    module: Model,
-    data: Data,
-    generator: torch.Generator,
+def _follow(
+    course: Course,
     observer: Observer,
+    checkpoints: Checkpoints,
+    begun: State,
     signals: Signals,
     watch: Callable[[Progress], None],
-) -> bool:
-    """Train to the last epoch, a signal, or early stopping; returns whether it was that."""
-    stopping = EarlyStopping(config.early_stopping, module)
-    events = descend(
-        module,
-        _weighed(config, data.train),
-        cost=config.cost,
-        gradient=cast(GradientName, config.gradient),
-        mistake=config.mistake,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        rule=config.rule,
-        generator=generator,
-        next_seen=observer.next_seen,
-    )
-    with signals.noting_interrupts():
-        for event in events:
-            if isinstance(event, Update):
-                observer.before(event)
-            else:
-                observer.passed(event)
-                if event.ends_epoch and stopping.is_over(data.test, config.cost):
+) -> list[str]:
+    """Follow the course to its end, or a signal, and keep its state; returns what made it stop
+    where its folder cannot be written to."""
+    try:
+        with signals.noting_interrupts():
+            for position in course:
+                watch(observer.progress)
+                if observer.trouble:
+                    return [_stopped(checkpoints)]  # without a log the state would not be whole
+                if checkpoints.is_due(position.steps):
+                    checkpoints.save(begun | course.state(), position.steps)
+                if signals.came:
                     break
-            watch(observer.progress)
-            if signals.came:
-                break
-    stopping.keep_best()
-    return stopping.over
+            if checkpoints.wanted:
+                checkpoints.save(begun | course.state(), course.position.steps)
+    except OSError as error:
+        return [str(error), _stopped(checkpoints)]
+    return []
+
+
+def _stopped(checkpoints: Checkpoints) -> str:
+    if checkpoints.last is None:
+        return "the run has stopped, before its first checkpoint; make room, and begin it again"
+    return f"the run has stopped, and can go on from {checkpoints.last}"
 
 
 def _source(config: Config, dataset: object, target: object) -> tuple[Source, str | None]:
@@ -165,13 +177,6 @@ def _source(config: Config, dataset: object, target: object) -> tuple[Source, st
     if target is None or isinstance(target, str):
         return source, target
     return with_target(source, target)
-
-
-def _weighed(config: Config, samples: Samples) -> Samples:
-    """The samples with the weights of their classes on top of their own."""
-    if config.class_weight is None:
-        return samples
-    return replace(samples, weight=balanced(samples.y, samples.weight))
 
 
 def _folder_name(config: Config, table: Table) -> str:

@@ -1,6 +1,7 @@
 """What TensorBoard sees of a run: numbers on the way, and pictures at the end of what was kept."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from bp_torch.training.tags import glossary
 LOOKS_PER_HISTOGRAM = 5
 """A histogram costs as much as all scalars together, so it is drawn at every fifth look."""
 
-MOST_KEPT = 100_000
+MOST_KEPT = 10_000
 """Weights of the first layer that are kept at every look; of a larger one the first two."""
 
 
@@ -28,14 +29,18 @@ class Monitor:
         hyperparameters: dict[str, str | int | float],
         metrics: tuple[str, ...],
         feature_names: tuple[str, ...],
+        state: dict[str, Any] | None = None,
+        step: int = 0,
     ) -> None:
-        self._events = EventFile(directory, hyperparameters, metrics)
+        state = state or {}
+        self._events = EventFile(directory, hyperparameters, metrics, state.get("files"), step)
         self._names = feature_names
-        self._looks = 0
-        self._start: Factors | None = None
-        self._steps: list[int] = []
-        self._deltas: list[list[float]] = []
-        self._weights: list[Tensor] = []
+        start: list[float] | None = state.get("start")
+        self._looks: int = state.get("looks", 0)
+        self._start = None if start is None else Factors(*start)
+        self._steps: list[int] = state.get("steps", [])
+        self._deltas: list[list[float]] = state.get("deltas", [])
+        self._weights: list[Tensor] = list(state.get("weights", []))
 
     def begin(self, first_step: str, command: str) -> None:
         """Say what this run is."""
@@ -107,6 +112,17 @@ class Monitor:
         for tag, figure in figures.items():
             width, height = (round(v * pictures.DPI) for v in figure.get_size_inches())
             self._events.image(tag, pictures.png(figure), (width, height), step)
+
+    def state(self) -> dict[str, Any]:
+        """What a monitor that goes on takes; the disk then has all that was written."""
+        return {
+            "files": self._events.sizes(),
+            "looks": self._looks,
+            "start": None if self._start is None else list(vars(self._start).values()),
+            "steps": self._steps,
+            "deltas": self._deltas,
+            "weights": torch.stack(self._weights) if self._weights else [],
+        }
 
     def close(self, *, failed: bool) -> None:
         """Mark how the run has ended."""

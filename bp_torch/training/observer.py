@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bp_torch.chain_rule import Chain, backprop
 from bp_torch.neuron import Model
@@ -11,7 +12,7 @@ from bp_torch.training.comparison import Comparison, compare_gradients
 from bp_torch.training.config import STEPS_PER_LOOK, Config
 from bp_torch.training.data import NUMBERS_LOOKED_AT, Data
 from bp_torch.training.descent import (
-    Stretch,
+    Position,
     Update,
     require_finite_weights,
     steps_per_epoch,
@@ -50,7 +51,10 @@ class Observer:
         data: Data,
         directory: Path,
         feature_names: tuple[str, ...],
+        state: dict[str, Any] | None = None,
     ) -> None:
+        """With what `state` gave where a run goes on."""
+        state = state or {}
         self._config, self._module = config, module
         rows = max(1, NUMBERS_LOOKED_AT // data.train.x.shape[1])
         self._data = Data(data.train.spread(rows), data.test.spread(rows))
@@ -58,17 +62,25 @@ class Observer:
         default_look = max(STEPS_PER_LOOK, epoch)
         self._check_every = epoch if config.check_every is None else config.check_every
         self._log_every = default_look if config.log_every is None else config.log_every
+        self.steps: int = state.get("steps", 0)
         self._monitor = None
         if self._log_every:
-            self._monitor = Monitor(directory, config.hyperparameters(), METRICS, feature_names)
+            self._monitor = Monitor(
+                directory,
+                config.hyperparameters(),
+                METRICS,
+                feature_names,
+                state.get("monitor"),
+                self.steps,
+            )
         self._total_steps = epoch * config.epochs
         self._samples, self._epoch_steps = len(data.train), epoch
-        self._score: Score | None = None
-        self._since_look = Comparison()
-        self.comparison = Comparison()
-        self.steps = 0
+        score: list[Any] | None = state.get("score")
+        self._score = None if score is None else Score(*score)
+        self._since_look = Comparison(*state.get("since_look", ()))
+        self.comparison = Comparison(*state.get("comparison", ()))
         self.trouble: list[str] = []
-        """What went wrong with the log, without which the run goes on."""
+        """What went wrong with the log; then nothing more is written to it."""
 
     def __enter__(self) -> "Observer":
         return self
@@ -93,13 +105,23 @@ class Observer:
         samples = round(self.steps / self._epoch_steps * self._samples)
         return Progress(self.steps, self._total_steps, samples, self._score)
 
-    def passed(self, stretch: Stretch) -> None:
-        """Updates have been made that were not looked at."""
-        self.steps = stretch.steps
+    def passed(self, position: Position) -> None:
+        """Updates have been made."""
+        self.steps = position.steps
+
+    def state(self) -> dict[str, Any]:
+        """All that what it will find and show depends on; raises OSError where the log cannot be
+        written."""
+        return {
+            "steps": self.steps,
+            "score": None if self._score is None else list(vars(self._score).values()),
+            "since_look": list(vars(self._since_look).values()),
+            "comparison": list(vars(self.comparison).values()),
+            "monitor": None if self._monitor is None else self._monitor.state(),
+        }
 
     def before(self, update: Update) -> None:
         """An update is about to be made: compare and look, where it is time to."""
-        self.steps = update.step + 1
         if self._check_every and update.step % self._check_every == 0:
             self._compare(update)
         if self._is_time_to_look(update.step):
@@ -122,7 +144,7 @@ class Observer:
 
     @contextmanager
     def _logging(self) -> Iterator[None]:
-        """Go on without a log where it cannot be written."""
+        """Note that the log cannot be written, and write nothing more."""
         try:
             yield
         except OSError as error:

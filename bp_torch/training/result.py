@@ -35,10 +35,20 @@ class Result:
     """Spent in the descent, comparisons and looks included."""
     reading: float
     """Seconds spent to read the table, or to find it read."""
+    checkpoint: Path | None
+    """The newest state that the run can go on from; None where none was kept."""
     signal: int | None
     """That ended the run early; None: none did."""
     stopped: bool
     """Early, since the cost over what is held out did not fall any more."""
+
+    failed: bool
+    """Ended early, since its folder could not be written to: the last of the notes says why."""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is more to learn, if it goes on."""
+        return self.failed or self.interrupted
 
     @property
     def interrupted(self) -> bool:

@@ -7,12 +7,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bp_torch.training.checkpoints import found
+from bp_torch.training.durable import UNFINISHED
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+MODEL = "model.safetensors"
+"""The trained model, in a run's folder."""
 LOCK = ".running"
-LEFT_BEHIND = ("events.out.tfevents.*.bp_torch", "model.unfinished")
-"""By a run that failed or was killed."""
+LEFT_BEHIND = ("events.out.tfevents.*.bp_torch", f"*{UNFINISHED}")
+"""By a run that failed, or was killed before it had a checkpoint."""
 
 LONGEST_NAME = 255
 """Bytes of a file's name, on all common file systems."""
@@ -43,28 +48,36 @@ def require_runs(runs: str | os.PathLike[str]) -> None:
 
 
 @contextmanager
-def run_folder(runs: str | os.PathLike[str], name: str | None, *, otherwise: str) -> Iterator[Path]:
+def run_folder(
+    runs: str | os.PathLike[str], name: str | None, *, otherwise: str, goes_on: bool = False
+) -> Iterator[Path]:
     """The folder runs/NAME, for one run alone as long as it goes on.
 
     A run that ends without a model leaves its name free: what TensorBoard shows of it stays until a
     run of the same name begins, and a folder without even that is removed. A run that was killed is
-    such a one: the operating system lets go of a lock when its process ends, however it ends.
+    such a one as long as it had no checkpoint: the operating system lets go of a lock when its
+    process ends, however it ends.
 
     Args:
         name: None: `otherwise` with the first number that no folder has.
+        goes_on: the folder is that of a run which stopped, and holds what that has left.
 
     Raises:
         FileExistsError: the folder holds a model, or anything else that no failed run leaves, or a
             run of that name is going on. It is left as it is.
         NotADirectoryError: runs is a file.
+        FileNotFoundError: there is no run that could go on.
     """
     parent = Path(runs)
     if parent.exists() and not parent.is_dir():
         raise NotADirectoryError(
             f"runs must be a folder, got the file {parent}; choose another with runs (--runs)"
         )
-    parent.mkdir(parents=True, exist_ok=True)
-    directory, lock = _numbered(parent, otherwise) if name is None else _named(parent, name)
+    if goes_on and name is not None:
+        directory, lock = _existing(parent, name)
+    else:
+        parent.mkdir(parents=True, exist_ok=True)
+        directory, lock = _numbered(parent, otherwise) if name is None else _named(parent, name)
     try:
         yield directory
     finally:
@@ -82,15 +95,37 @@ def _numbered(runs: Path, name: str) -> tuple[Path, "BaseFileLock"]:
         number += 1
 
 
+def _existing(runs: Path, name: str) -> tuple[Path, "BaseFileLock"]:
+    directory = require_run(runs, name)
+    return directory, _held(directory)
+
+
+def require_run(runs: str | os.PathLike[str], name: str) -> Path:
+    """The folder of that run; raises FileNotFoundError where there is none."""
+    directory = Path(runs) / name
+    if not directory.is_dir():
+        raise FileNotFoundError(
+            f"there is no run {name!r} in {runs} to go on with; choose the folder that holds the "
+            f"runs with runs (--runs)"
+        )
+    return directory
+
+
+def _held(directory: Path) -> "BaseFileLock":
+    lock = _lock(directory)
+    if lock is None:
+        raise FileExistsError(
+            f"a run named {directory.name!r} is going on at {directory}; choose another name, or "
+            f"wait for it"
+        )
+    return lock
+
+
 def _named(runs: Path, name: str) -> tuple[Path, "BaseFileLock"]:
     directory = runs / name
     _require_free(directory)
     directory.mkdir(exist_ok=True)
-    lock = _lock(directory)
-    if lock is None:
-        raise FileExistsError(
-            f"a run named {name!r} is going on at {directory}; choose another name, or wait for it"
-        )
+    lock = _held(directory)
     try:
         # Once more: another run may have come to its end between the first look and the lock.
         for path in _require_free(directory):
@@ -107,11 +142,12 @@ def _require_free(directory: Path) -> list[Path]:
         return []
     if not directory.is_dir():
         raise FileExistsError(f"{directory} is a file; choose another name for the run")
+    go_on = f"go on with it (--resume {directory.name}), " if found(directory) else ""
     for path in directory.iterdir():
         if not any(path.match(pattern) for pattern in (*LEFT_BEHIND, LOCK)):
             raise FileExistsError(
                 f"a run named {directory.name!r} exists at {directory} ({path.name} is in it) and "
-                f"is left as it is; choose another name, or remove that folder first"
+                f"is left as it is; {go_on}choose another name, or remove that folder first"
             )
     return [path for pattern in LEFT_BEHIND for path in directory.glob(pattern)]
 

@@ -1,6 +1,7 @@
 """Signals that end a run: before there is anything to save they stop it, later they are waited for.
 
 A run that ends by a signal is one that was long enough to be stopped, so what it learnt is saved.
+A second signal changes nothing, and a third ends the process at once: what has been saved is whole.
 """
 
 import signal
@@ -13,6 +14,10 @@ from typing import Any
 ENDING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+
+
+PATIENCE = 3
+"""Signals after which nothing is waited for."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -33,6 +38,7 @@ class Signals:
         self.came: int | None = None
         """The first one that came."""
         self._waits = False
+        self._heard = 0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -56,6 +62,10 @@ class Signals:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.came = self.came or number
+        self._heard += 1
+        if self._heard == PATIENCE:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         if not self._waits:
             raise Interrupted(number)
 

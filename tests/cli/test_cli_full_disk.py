@@ -5,6 +5,7 @@ A limit on the size of files stands for it: the system answers a write in the sa
 
 import pandas as pd
 import pytest
+import torch
 
 import bp_torch as bp
 
@@ -28,14 +29,21 @@ def with_room_for(start):
     return run
 
 
-def test_a_log_without_room_does_not_take_the_model_with_it(with_room_for, tmp_path):
-    status, out, err = with_room_for(160_000, "train", "--epochs", "300", "--name", "mine")
-    assert (status, err) == (0, "")
+def test_a_log_without_room_stops_the_run_and_takes_nothing_with_it(with_room_for, run, tmp_path):
+    arguments = ("--epochs", "300", "--name", "mine", "--log-every", "5")
+    status, out, err = with_room_for(160_000, "train", *arguments, "--checkpoint-every", "20")
+    assert (status, err) == (2, "")
     said = " ".join(out.split())
     assert (
         "note: the log for TensorBoard ends early: [Errno 27] File too large: 'runs/mine/" in said
     )
     assert bp.load(tmp_path / "runs/mine/model.safetensors").module.weight.isfinite().all()
+    assert "note: the run has stopped, and can go on from runs/mine/checkpoint-0" in said
+    assert said.count("bp-torch train --resume mine") == 1
+    assert run("train", "--resume", "mine")[0] == 0
+    assert run("train", *arguments[:2], "--name", "whole")[0] == 0
+    mine, whole = (bp.load(f"runs/{name}/model.safetensors").module for name in ("mine", "whole"))
+    assert torch.equal(mine.weight, whole.weight)
 
 
 def test_a_table_without_room_is_said_and_leaves_nothing(with_room_for, run, tmp_path):

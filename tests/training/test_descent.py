@@ -4,17 +4,15 @@ import pytest
 import torch
 
 import bp_torch as bp
-from bp_torch.training import descent
+from bp_torch.training import descent, order
 from bp_torch.training.data import Samples
-from bp_torch.training.descent import (
-    DivergedError,
-    Rule,
-    Stretch,
-    Update,
-    descend,
-    steps_per_epoch,
-)
+from bp_torch.training.descent import DivergedError, Made, Update, steps_per_epoch
 from bp_torch.training.gradients import GRADIENTS
+from bp_torch.training.steps import Rule, Steps
+
+
+def descend(module, samples, *, rule, **options):
+    return descent.descend(module, samples, Steps(module, rule), seed=0, **options)
 
 
 def run(module, x, y, **changes):
@@ -24,7 +22,6 @@ def run(module, x, y, **changes):
         "epochs": 1,
         "batch_size": 0,
         "rule": Rule(learning_rate=0.5),
-        "generator": torch.Generator().manual_seed(0),
     }
     events = descend(module, Samples(x, y), **options | changes)
     return [event for event in events if isinstance(event, Update)]
@@ -103,7 +100,7 @@ RULES = {
 @pytest.mark.parametrize("every", [2, 5, NEVER])
 def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, rule, monkeypatch):
     """In stretches and blocks, to the weights of one step after another."""
-    monkeypatch.setattr(descent, "NUMBERS_PER_BLOCK", 40 * 3)
+    monkeypatch.setattr(order, "NUMBERS_PER_BLOCK", 40 * 3)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(100, 3, dtype=torch.float64, generator=generator)
     y = torch.rand(100, dtype=torch.float64, generator=generator)
@@ -120,13 +117,12 @@ def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, rule,
                 epochs=3,
                 batch_size=batch_size,
                 rule=Rule(learning_rate=0.5, **rule),
-                generator=torch.Generator().manual_seed(3),
                 next_seen=lambda step, distance=distance: -(-step // distance) * distance,
             )
         )
         seen = [event.step for event in events if isinstance(event, Update)]
         assert all(step % distance == 0 for step in seen)
-        ends = [event.steps for event in events if isinstance(event, Stretch) and event.ends_epoch]
+        ends = [e.position.steps for e in events if isinstance(e, Made) and e.ends_epoch]
         found.append((neuron, ends))
     (one, steps), (other, others) = found
     assert steps == others
@@ -136,15 +132,15 @@ def test_what_is_not_seen_is_the_same_descent(batch_size, every, weighted, rule,
 
 
 def test_every_sample_of_every_block_is_seen_once_per_epoch(monkeypatch):
-    monkeypatch.setattr(descent, "NUMBERS_PER_BLOCK", 12 * 3)
+    monkeypatch.setattr(order, "NUMBERS_PER_BLOCK", 12 * 3)
     neuron, x, _ = problem(50)
     y = torch.linspace(0, 1, 50)
     updates = run(neuron, x, y, epochs=2, batch_size=4)
     orders = [torch.cat([u.y for u in updates if u.epoch == epoch]) for epoch in (0, 1)]
-    for order in orders:
-        assert torch.equal(order.sort().values, y)
+    for each in orders:
+        assert torch.equal(each.sort().values, y)
     assert not torch.equal(*orders)
-    blocks = {tuple((order[:12] * 49).round().int().sort().values.tolist()) for order in orders}
+    blocks = {tuple((each[:12] * 49).round().int().sort().values.tolist()) for each in orders}
     assert blocks <= {tuple(range(start, start + 12)) for start in (0, 12, 24, 36)}
     assert all(len(update.y) == 4 for update in updates if update.step % 13 != 12)
 
@@ -222,10 +218,10 @@ def test_a_batch_in_which_nobody_counts_is_no_step():
             epochs=1,
             batch_size=1,
             rule=Rule(learning_rate=0.5),
-            generator=torch.Generator().manual_seed(0),
             next_seen=gradient_seen,
         )
-        assert list(events)[-1] == Stretch(10, ends_epoch=True)
+        last = list(events)[-1]
+        assert (last.position.steps, last.ends_epoch) == (10, True)
     assert not torch.equal(neuron.weight, before)
 
 
@@ -234,8 +230,8 @@ def test_a_descent_that_nobody_sees_diverges_where_one_that_is_seen_does(momentu
     """In the step after that of a sample with ∞, or in that step if z = ∞ − ∞."""
     x = torch.randn(100, 3)
     x[:, 2] = 0
-    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))
-    x[order[70]] = torch.tensor([torch.inf, -torch.inf, 0.0])
+    drawn = order.Order(100, 3, 10, 0, (10,)).block(0, 0, range(1))
+    x[drawn.rows(7, 8)[0]] = torch.tensor([torch.inf, -torch.inf, 0.0])
     found = []
     for next_seen in (lambda step: step, lambda step: NEVER):
         neuron = bp.Neuron(3, generator=torch.Generator().manual_seed(0))
@@ -247,7 +243,6 @@ def test_a_descent_that_nobody_sees_diverges_where_one_that_is_seen_does(momentu
             epochs=1,
             batch_size=10,
             rule=Rule(learning_rate=0.5, momentum=momentum),
-            generator=torch.Generator().manual_seed(0),
             next_seen=next_seen,
         )
         with pytest.raises(DivergedError) as error:

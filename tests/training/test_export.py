@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from test_checkpoint import ABOUT
+from test_model_file import ABOUT
 
 import bp_torch as bp
 from bp_torch.training import export
-from bp_torch.training.checkpoint import as_trained
+from bp_torch.training.model_file import as_trained
 from bp_torch.training.trained import TrainedModel
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")

@@ -28,7 +28,7 @@ def train(tmp_path, **options):
 
 
 def files(directory):
-    return sorted(path.name.split(".")[0] for path in directory.iterdir())
+    return sorted({path.name.split(".")[0].split("-")[0] for path in directory.iterdir()})
 
 
 def test_the_default_run_learns_as_well_as_logistic_regression(tmp_path):
@@ -153,7 +153,7 @@ def test_looking_does_not_change_what_is_learnt(tmp_path):
     blind = train(tmp_path, epochs=3, log_every=0, check_every=0)
     assert torch.equal(bp.load(seen.path).module.weight, bp.load(blind.path).module.weight)
     assert blind.comparison.steps == 0
-    assert files(blind.directory) == ["model"]
+    assert files(blind.directory) == ["checkpoint", "model"]
 
 
 def test_runs_without_a_name_are_numbered(tmp_path):
@@ -173,14 +173,15 @@ def test_a_run_is_never_overwritten(tmp_path):
 def test_a_signal_saves_what_was_learnt(tmp_path, number):
     def press_at_100(progress):
         if progress.step >= 100:
-            signal.raise_signal(number)  # and again, while it comes to its end
+            signal.raise_signal(number)
+            signal.raise_signal(number)
 
     before = signal.getsignal(number)
     result = loop.run(Config(runs=tmp_path, gradient="manual"), watch=press_at_100)
     assert result.interrupted
     assert result.signal == number
     assert result.steps == 100
-    assert files(result.directory) == ["events", "model"]
+    assert files(result.directory) == ["checkpoint", "events", "model"]
     assert bp.load(result.path).module.weight.isfinite().all()
     assert result.test.accuracy > 0.9
     assert signal.getsignal(number) is before
@@ -189,11 +190,12 @@ def test_a_signal_saves_what_was_learnt(tmp_path, number):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_does_not_disturb_the_saving(tmp_path, monkeypatch, number):
     def pressed(*arguments, **options):
-        signal.raise_signal(number)
-        return save_file(*arguments, **options)
+        if next(saved) == 1:
+            signal.raise_signal(number)
+        return save(*arguments, **options)
 
-    save_file = safetensors.torch.save_file
-    monkeypatch.setattr("safetensors.torch.save_file", pressed)
+    save, saved = safetensors.torch.save, itertools.count()
+    monkeypatch.setattr("safetensors.torch.save", pressed)
     result = train(tmp_path, epochs=2)
     assert result.steps == 30
     assert result.signal == number  # which is said, though it came too late to change anything
@@ -299,7 +301,7 @@ def test_a_run_that_diverged_leaves_its_chart_until_the_next_of_its_name(tmp_pat
     assert files(tmp_path / "mine") == ["events"]
     nan_at_step(None)
     result = train(tmp_path, name="mine", epochs=1)
-    assert files(result.directory) == ["events", "model"]
+    assert files(result.directory) == ["checkpoint", "events", "model"]
     assert set(read(result.directory).steps("cost/train")) == {0, 1, 4, result.steps}
 
 
@@ -319,7 +321,7 @@ def test_a_number_is_not_given_twice_while_its_chart_is_there(tmp_path, nan_at_s
 
 
 @pytest.mark.parametrize("error", [RuntimeError("no such kernel"), MemoryError()], ids=repr)
-def test_a_run_that_ends_with_an_error_leaves_its_name_free(tmp_path, monkeypatch, error):
+def test_a_run_that_ends_with_an_error_loses_nothing(tmp_path, monkeypatch, error):
     def failing(*_):
         raise error
 
@@ -327,9 +329,12 @@ def test_a_run_that_ends_with_an_error_leaves_its_name_free(tmp_path, monkeypatc
         patched.setattr(conclusion, "save", failing)
         with pytest.raises(type(error)):
             train(tmp_path, name="mine", epochs=1)
-    assert files(tmp_path / "mine") == ["events"]
-    result = train(tmp_path, name="mine", epochs=1)
-    assert files(result.directory) == ["events", "model"]
+    assert files(tmp_path / "mine") == ["checkpoint", "events"]
+    with pytest.raises(FileExistsError, match=r"go on with it \(--resume mine\), choose another"):
+        train(tmp_path, name="mine", epochs=1)
+    result = bp.train(resume="mine", runs=tmp_path)
+    assert result.steps == 15
+    assert files(result.directory) == ["checkpoint", "events", "model"]
 
 
 def test_a_model_that_its_folder_has_no_room_for_is_saved_elsewhere(tmp_path, monkeypatch):
@@ -359,19 +364,32 @@ def test_a_model_that_nothing_has_room_for_is_in_the_result(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("records", [5, 12])
-def test_a_log_that_fills_the_disk_does_not_take_the_model_with_it(tmp_path, monkeypatch, records):
+def test_a_log_that_fills_the_disk_stops_the_run_and_takes_nothing_with_it(
+    tmp_path, monkeypatch, records
+):
     def full(file, event):
         if next(written) >= records:
             raise OSError(28, "No space left on device")
         write(file, event)
 
     written, write = itertools.count(), EventFile._write
-    monkeypatch.setattr(EventFile, "_write", full)
-    result = train(tmp_path, epochs=20)
+    with monkeypatch.context() as patched:
+        patched.setattr(EventFile, "_write", full)
+        result = train(tmp_path, epochs=20, check_every=0, log_every=2, checkpoint_every=6)
     assert bp.load(result.path).module.weight.isfinite().all()
-    assert result.steps == 20 * 15
+    assert result.steps < 20 * 15
     note = result.notes[0]
     assert note.startswith("the log for TensorBoard ends early: [Errno 28] No space left")
+    assert result.failed
+    if result.checkpoint is None:
+        assert result.notes[-1].endswith("before its first checkpoint; make room, and begin it again")
+    else:
+        assert result.notes[-1] == f"the run has stopped, and can go on from {result.checkpoint}"
+        whole = train(tmp_path, epochs=20, check_every=0, log_every=2, name="whole")
+        again = bp.train(resume=result.directory.name, runs=tmp_path)
+        assert torch.equal(again.model.module.weight, whole.model.module.weight)
+        tag = "cost/train"
+        assert read(again.directory).scalar(tag) == read(whole.directory).scalar(tag)
 
 
 @pytest.mark.parametrize("records", [0, 1])

@@ -15,7 +15,7 @@ def table(outputs=None):
     part = Part(np.zeros((4, 3), np.float32), np.zeros(4, np.float32))
     target = Target("y", tuple(map(float, range(outputs or 2))))
     columns = (Column("a"), Column("b"), Column("c"))
-    return Table("t", part, part, columns, target, np.zeros(3), np.ones(3), "")
+    return Table("t", part, part, columns, target, np.zeros(3), np.ones(3), "", "")
 
 
 def build(outputs=None, **options):

@@ -19,6 +19,7 @@ from bp_torch.training.comparison import Comparison
 from bp_torch.training.config import Config
 from bp_torch.training.descent import DivergedError
 from bp_torch.training.gradients import GRADIENTS
+from bp_torch.training.order import Order
 from bp_torch.training.tags import TAGS, general
 
 ROOT = Path(__file__).parents[2]
@@ -284,7 +285,7 @@ def test_the_first_step_is_in_numbers(events):
     x, y = torch.from_numpy(table.train.x), torch.from_numpy(table.train.y)
     generator = torch.Generator().manual_seed(0)
     neuron = bp.Neuron(30, generator=generator)
-    chosen = torch.randperm(len(x), generator=generator)[:32]
+    chosen = Order(len(x), 30, 32, 0, (32,)).block(0, 0, range(1)).rows(0, 1)
     batch, targets = x[chosen], y[chosen]
     chain = bp.backprop(neuron, batch, targets)
     for value in (chain.z[0], chain.y_hat[0], chain.dy_hat_dz[0], chain.delta[0], chain.cost):

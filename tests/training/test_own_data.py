@@ -112,7 +112,7 @@ def test_larger_data_are_learnt_from_in_blocks_on_disk(tmp_path, monkeypatch):
     options = {"epochs": 5, "cost": "cross-entropy", "learning_rate": 0.2}
     small = train(tmp_path / "t.parquet", tmp_path, **options)
     monkeypatch.setattr("bp_torch.table.decode.IN_MEMORY", 0)
-    monkeypatch.setattr("bp_torch.training.descent.NUMBERS_PER_BLOCK", 640 * 5)
+    monkeypatch.setattr("bp_torch.training.order.NUMBERS_PER_BLOCK", 640 * 5)
     large = [
         train(tmp_path / "t.parquet", tmp_path, cache=tmp_path / "cache", **options)
         for _ in range(2)

@@ -40,11 +40,11 @@ def test_a_name_with_a_model_is_taken(tmp_path):
 
 
 def test_a_failed_run_leaves_its_chart_until_another_of_its_name_begins(tmp_path):
-    fail(tmp_path, EVENTS, "model.unfinished")
+    fail(tmp_path, EVENTS, "model.safetensors.unfinished")
     assert EVENTS in names(tmp_path / "mine")
     with claim(tmp_path) as directory:
         assert not (directory / EVENTS).exists()
-        assert not (directory / "model.unfinished").exists()
+        assert not (directory / "model.safetensors.unfinished").exists()
 
 
 def test_a_failed_run_with_nothing_to_look_at_leaves_no_folder(tmp_path):

@@ -19,14 +19,14 @@ from bp_torch.forms import FORMS, Derivative
 from bp_torch.neuron import Model, Network, Neuron
 from bp_torch.table.columns import Column
 from bp_torch.table.target import Target
+from bp_torch.training.durable import write_whole
 from bp_torch.training.model import sizes_of
+from bp_torch.training.run_folder import MODEL
 from bp_torch.training.torch_defaults import torch_defaults
 from bp_torch.training.trained import About, TrainedModel
 
 FORMAT = "bp_torch 2"
 """The one entry of the metadata, so that the same model is the same file."""
-MODEL = "model.safetensors"
-"""The file's name in a run's folder."""
 
 LONGEST_HEADER = 2**25
 """Bytes: the names of 65,536 features and more; a longer one is not read."""
@@ -47,8 +47,7 @@ def save(module: Model | TrainedModel, path: str | os.PathLike[str]) -> None:
         TypeError: another module.
         OSError: the file cannot be written; its path is named.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save as to_bytes
 
     model = as_trained(module)
     lowest = model.module.layers[0].weight.dtype
@@ -66,17 +65,7 @@ def save(module: Model | TrainedModel, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for the model")
-    unfinished = path.with_suffix(".unfinished")
-    try:
-        try:
-            save_file(state, unfinished, metadata={FORMAT: json.dumps(said)})
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except OSError as error:
-        raise OSError(error.errno, os.strerror(error.errno or 0), os.fspath(path)) from None
-    except SafetensorError as error:  # a disk that is full, too
-        raise OSError(f"{path} cannot be written: {error}") from None
+    write_whole(path, to_bytes(state, {FORMAT: json.dumps(said)}))
 
 
 def as_trained(module: Any) -> TrainedModel:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 import bp_torch as bp
 from bp_torch.table.columns import Column
 from bp_torch.table.target import Target
-from bp_torch.training.checkpoint import FORMAT
+from bp_torch.training.model_file import FORMAT
 from bp_torch.training.trained import About, TrainedModel
 
 ABOUT = About(
@@ -355,7 +355,7 @@ def test_what_is_loaded_does_not_depend_on_the_file(tmp_path):
     assert all(torch.equal(loaded.state_dict()[name], before[name]) for name in before)
 
 
-@pytest.mark.parametrize("failing", ["safetensors.torch.save_file", "os.replace"])
+@pytest.mark.parametrize("failing", ["os.fsync", "os.replace"])
 def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, failing):
     def disk_full(*_, **__):
         for path in tmp_path.iterdir():
