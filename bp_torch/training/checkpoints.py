@@ -62,6 +62,7 @@ class Checkpoints:
         self._directory, self._interval = directory, interval
         self.last: Path | None = None
         """The newest one that is whole."""
+        self._one_before: Path | None = None
         self._steps, self._time = 0, time.monotonic()
 
     @property
@@ -79,10 +80,11 @@ class Checkpoints:
         """Keep a state, and of the others the newest; raises OSError, which names the path."""
         path = self._directory / f"checkpoint-{steps:012}.safetensors"
         write_whole(path, _packed(state))
-        for other in self._directory.glob(PATTERN):
-            if other not in (path, self.last):
+        if path != self.last:  # a state of as many steps, at the end of an epoch, takes its place
+            self._one_before, self.last = self.last, path
+        for other in found(self._directory):
+            if other not in (path, self._one_before):
                 other.unlink()
-        self.last = path
         self._steps, self._time = steps, time.monotonic()
 
     def newest(self) -> tuple[State, list[str]]:
