@@ -169,6 +169,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    sync_every: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole,
+            help="With several processes: steps of each by itself, between two means of weights.",
+            show_default="every step is that of the whole batch",
+        ),
+    ] = Config.sync_every,
     init_weight: Annotated[
         float | None,
         typer.Option(
@@ -282,6 +290,7 @@ def train(
         "l1": l1,
         "schedule": schedule,
         "early_stopping": early_stopping,
+        "sync_every": sync_every,
         "init_weight": init_weight,
         "init_bias": init_bias,
         "mistake": _mistake(without, mistake),
@@ -304,11 +313,14 @@ def train(
         config = begun_with(runs, resume, _given(context, options))
     configs = points(config, sweep or [])
     from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
+    from bp_torch.training.device import resolve_device
     from bp_torch.training.loop import read, run
+    from bp_torch.training.processes import FirstFailedError, launched
     from bp_torch.training.signals import Interrupted, Signals
 
     try:
-        with Signals() as signals:  # to the end: a second one must not cut off what is printed
+        # Signals to the end: a second one must not cut off what is printed.
+        with Signals() as signals, launched(resolve_device(config.device)) as rank:
             if len(configs) > 1:
                 status = print_sweep(configs, read(config), signals)
             else:
@@ -316,10 +328,13 @@ def train(
                     result = run(
                         config, goes_on=resume is not None, watch=bar.show, signals=signals
                     )
-                print_result(result)
+                if rank == 0:
+                    print_result(result)
                 status = BAD_INPUT if result.path is None or result.failed else 0
                 if result.signal is not None:
                     status = SIGNALLED + result.signal
+    except FirstFailedError:
+        status = BAD_INPUT  # which the first process has said
     except Interrupted as error:
         print(f"bp-torch: {error}", file=sys.stderr)
         status = SIGNALLED + error.number

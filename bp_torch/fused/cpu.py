@@ -21,21 +21,18 @@ from threading import Thread
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, empty_like
 
 from bp_torch.fused import cpu_kernels
+from bp_torch.fused.chunks import CHUNK, LEAST_ROWS, rows_per_chunk
 from bp_torch.fused.cpu_job import Job
 from bp_torch.fused.inputs import CROSS_ENTROPY, Inputs, Rule, require_memory
 
-CHUNK = 2**18
-"""Numbers of x per chunk: 1 MiB of float32, some 100 µs for a thread. Less than that is not worth
-a second one."""
 LARGEST_BATCH = CHUNK
 """Numbers of x in a batch that `sgd_epoch` takes: it is for one thread."""
 WIDEST = CHUNK
 """Features that it takes."""
-LEAST_ROWS = 512
-"""Rows per chunk at least, so that the chunks' sums take less than 1% of the memory of x."""
 SLAB = 1024
 """Chunks per call, between which Ctrl-C is heard: some 50 ms."""
 EPOCH_SLAB = 2**24
@@ -54,10 +51,8 @@ def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     cost, by_weight, by_bias = empty_like(bias), empty_like(weight), empty_like(bias)
     if rows is not None:
         job.by_z, job.by_y = (row.data_ptr() for row in rows)
-    chunk, samples = LEAST_ROWS, job.samples
-    if samples > chunk:
-        chunk = max(chunk, CHUNK // max(job.features, 16) // 16 * 16)
-    if samples <= chunk:
+    samples = job.samples
+    if samples <= LEAST_ROWS or samples <= rows_per_chunk(job.features):
         job.cost = cost.data_ptr()
         job.by_weight = by_weight.data_ptr()
         job.by_bias = by_bias.data_ptr()
@@ -65,19 +60,30 @@ def step(inputs: Inputs, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         return cost, by_weight, by_bias
 
     features = job.features
-    chunks = -(-samples // chunk)
-    sums = np.full((chunks, features + 3), np.nan)  # what a failing thread leaves is no result
-    job.sums, job.chunk = sums.ctypes.data, chunk
-    kernel = cpu_kernels.chunks_kernel(x.dtype, y.dtype)
-    for first in range(0, chunks, SLAB):
-        job.next, job.end = first, min(chunks, first + SLAB)
-        _in_team(kernel.address, addressof(job), min(torch.get_num_threads(), job.end - first))
-    totals = sums.sum(axis=0)
+    totals = _sums(job, inputs).sum(axis=0)
     means = torch.from_numpy(totals[:-1] / totals[-1])
     by_weight.copy_(means[:features])
     by_bias.copy_(means[features])
     cost.copy_(means[features + 1])
     return cost, by_weight, by_bias
+
+
+def chunk_sums(inputs: Inputs) -> NDArray[np.float64]:
+    """Σ sᵢ ∂cᵢ/∂w, Σ sᵢ ∂cᵢ/∂b, Σ sᵢ cᵢ and Σ sᵢ of each chunk of rows, (chunks, D + 3)."""
+    return _sums(_job(inputs), inputs)
+
+
+def _sums(job: Job, inputs: Inputs) -> NDArray[np.float64]:
+    job.chunk = rows_per_chunk(job.features)
+    chunks = -(-job.samples // job.chunk)
+    # What a failing thread leaves is no result.
+    sums = np.full((chunks, job.features + 3), np.nan)
+    job.sums = sums.ctypes.data
+    kernel = cpu_kernels.chunks_kernel(inputs.x.dtype, inputs.y.dtype)
+    for first in range(0, chunks, SLAB):
+        job.next, job.end = first, min(chunks, first + SLAB)
+        _in_team(kernel.address, addressof(job), min(torch.get_num_threads(), job.end - first))
+    return sums
 
 
 def sgd_epoch(

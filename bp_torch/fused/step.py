@@ -1,6 +1,8 @@
 """The fused step: cost and gradients, sent to the device where the data are."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bp_torch import quirks
@@ -58,6 +60,27 @@ def cost_and_gradients(
             results = torch.ops.bp_torch.fused_step(*given, False)  # see autograd.py
         return results[:3]
     return step(given)
+
+
+def chunk_sums(
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    cost: str = "quadratic",
+    *,
+    sample_weight: Tensor | None = None,
+) -> NDArray[np.float64]:
+    """What `cost_and_gradients` on a CPU adds up, before it does: of every `rows_per_chunk(D)` rows
+
+        Σ sᵢ δᵢ xᵢ (D), Σ sᵢ δᵢ , Σ sᵢ c(ŷᵢ, yᵢ) , Σ sᵢ        as one row of (chunks, D + 3)
+
+    Arguments and errors as there, but for weights that may all be 0.
+    """
+    # Not looked at one by one: weights that are all 0 have sums like others.
+    given = fitted(Inputs(x, y, weight, bias, cost, None))._replace(sample_weight=sample_weight)
+    sums: NDArray[np.float64] = backends.backend_of(x).chunk_sums(given)
+    return sums
 
 
 def step(given: Inputs) -> Step:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,7 +67,19 @@ def table_of(
         return table
     with naming(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=parent))
+    with _alone(directory):  # of many processes that want it, one reads it for all
+        return _kept(directory) or _made(directory, source, choice, test, dtype)
+
+
+def _made(
+    directory: Path,
+    source: Source,
+    choice: Choice,
+    test: Source | None,
+    dtype: Literal["float32", "float64"],
+) -> Table:
+    with naming(directory.parent):
+        unfinished = Path(tempfile.mkdtemp(prefix="unfinished-", dir=directory.parent))
     try:
         table = read_table(source, choice, test=test, dtype=dtype, folder=unfinished)
         if not any(unfinished.iterdir()):
@@ -79,6 +92,18 @@ def table_of(
         return table
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    from filelock import FileLock
+
+    lock = FileLock(directory.with_name(f".{directory.name}.lock"))
+    with naming(directory.parent), lock:
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)  # before it is released
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Checkpoints:
         self._directory, self._interval = directory, interval
         self.last: Path | None = None
         """The newest one that is whole."""
-        self._one_before: Path | None = None
+        self._damaged: list[Path] = []
         self._steps, self._time = 0, time.monotonic()
 
     @property
@@ -80,11 +80,12 @@ class Checkpoints:
         """Keep a state, and of the others the newest; raises OSError, which names the path."""
         path = self._directory / f"checkpoint-{steps:012}.safetensors"
         write_whole(path, _packed(state))
-        if path != self.last:  # a state of as many steps, at the end of an epoch, takes its place
-            self._one_before, self.last = self.last, path
-        for other in found(self._directory):
-            if other not in (path, self._one_before):
+        others = [other for other in found(self._directory) if other != path]
+        whole = [other for other in others if other not in self._damaged]
+        for other in others:
+            if other not in whole[-1:]:
                 other.unlink()
+        self.last = path
         self._steps, self._time = steps, time.monotonic()
 
     def newest(self) -> tuple[State, list[str]]:
@@ -100,6 +101,7 @@ class Checkpoints:
                 state = _unpacked(path)
             except (OSError, ValueError) as error:
                 trouble.append(f"{path.name} is damaged ({error})")
+                self._damaged.append(path)
                 continue
             self.last = path
             if trouble:

@@ -87,6 +87,10 @@ class Config:
     early_stopping: int | None = None
     """Stop when the cost over what is held out has not fallen for so many epochs, and keep the
     weights of its lowest; None: all epochs."""
+    sync_every: int | None = None
+    """Where several processes train together: steps that each makes on its own part of every batch
+    before all take the mean of their weights, for a network that is slow. None: every step is that
+    of the whole batch, whoever computed it."""
     init_weight: float | None = None
     """Where every weight of a neuron starts; None: at random."""
     init_bias: float | None = None
@@ -151,6 +155,9 @@ class Config:
         for name in filter(lambda _: self.onnx, ("onnx", "onnxruntime")):
             if find_spec(name) is None:
                 raise ValueError(f"onnx needs {name}; pip install 'bp_torch[onnx]'")
+        if self.sync_every is not None:
+            steps = checks.require_whole("sync-every", self.sync_every, 1, "steps")
+            self._keep("sync_every", steps)
         if self.early_stopping is not None:
             patience = checks.require_whole("early stopping", self.early_stopping, 1, "epochs")
             self._keep("early_stopping", patience)
@@ -253,6 +260,7 @@ class Config:
             "schedule": self.schedule,
             "early_stopping": self.early_stopping or 0,
             "class_weight": self.class_weight or "none",
+            "sync_every": self.sync_every or 1,
             "init_weight": "random" if self.init_weight is None else self.init_weight,
             "init_bias": 0.0 if self.init_bias is None else self.init_bias,
         }

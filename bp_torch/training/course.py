@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import cast
+from typing import Any, cast
 
 from bp_torch.neuron import Model
 from bp_torch.training.checkpoints import State
@@ -11,9 +11,15 @@ from bp_torch.training.config import Config
 from bp_torch.training.data import Data, Samples, balanced
 from bp_torch.training.descent import Position, Update, descend
 from bp_torch.training.early_stopping import EarlyStopping
-from bp_torch.training.gradients import GradientName
+from bp_torch.training.gradients import GRADIENTS, GradientName, gradient_with, weighted
 from bp_torch.training.observer import Observer
-from bp_torch.training.steps import Steps
+from bp_torch.training.order import Order
+from bp_torch.training.processes import Processes
+from bp_torch.training.sharing import GradientOf, Local, Shared, Whole, equal_parts, parts_of
+from bp_torch.training.steps import Rule, Steps
+
+BEAT = 0.2
+"""Seconds between two signs of life, where one process works for all."""
 
 
 class Course:
@@ -23,20 +29,29 @@ class Course:
         config: with a gradient in place of "auto".
         module: trained in place.
         data: to learn from, and to stop early by.
-        observer: is shown every update.
+        processes: that train together.
+        observer: is shown every update; None: in a process that shows nothing.
         state: where another course of the same run was left; empty: at its start.
     """
 
     def __init__(
-        self, config: Config, module: Model, data: Data, observer: Observer, state: State
+        self,
+        config: Config,
+        module: Model,
+        data: Data,
+        processes: Processes,
+        observer: Observer | None,
+        state: State,
     ) -> None:
-        self._config, self._module, self._data, self._observer = config, module, data, observer
-        self._steps = Steps(module, config.rule)
+        self._config, self._module, self._data = config, module, data
+        self._processes, self._observer = processes, observer
+        self._sharing = sharing_of(config, module, data.train, processes, config.rule)
+        self._steps = self._sharing.steps
         self.stopping = EarlyStopping(config.early_stopping, module)
         self.position = Position()
         self._started, self._before = time.perf_counter(), 0.0
         if state:
-            self._module.load_state_dict(state["module"])
+            module.load_state_dict(state["module"])
             self._steps.velocity.copy_(state["velocity"])
             self.stopping.restore(state["stopping"])
             self.position = Position(**state["position"])
@@ -47,6 +62,16 @@ class Course:
         """Spent so far, also before it was left."""
         return self._before + time.perf_counter() - self._started
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to learn."""
+        return self.stopping.over or self.position.epoch >= self._config.epochs
+
+    @property
+    def can_be_left(self) -> bool:
+        """Whether the weights, wherever it breaks off, are those of its position."""
+        return not isinstance(self._sharing, Local)
+
     def state(self) -> State:
         """What another course takes that is to go on from here; raises OSError where the log
         cannot be written."""
@@ -56,38 +81,105 @@ class Course:
             "stopping": self.stopping.state(),
             "position": asdict(self.position),
             "seconds": self.seconds,
-            "observer": self._observer.state(),
+            "observer": None if self._observer is None else self._observer.state(),
         }
 
     def __iter__(self) -> Iterator[Position]:
         """Descend to the last epoch, or to early stopping; yields where it stands when it can be
         left."""
-        config, observer = self._config, self._observer
-        if self.stopping.over:
+        if self.is_over:
             return
+        if self._processes.size == 1 or type(self._sharing) is not Whole:
+            yield from self._descend()
+        elif self._processes.is_first:
+            yield from self._descend_for_all()
+        else:
+            while not self._processes.beat():
+                pass
+
+    def _descend(self) -> Iterator[Position]:
+        config, observer, stopping = self._config, self._observer, self.stopping
         events = descend(
-            self._module,
-            _weighed(config, self._data.train),
-            self._steps,
-            cost=config.cost,
-            gradient=cast(GradientName, config.gradient),
-            mistake=config.mistake,
+            self._sharing,
             epochs=config.epochs,
-            batch_size=config.batch_size,
-            seed=config.seed,
             start=self.position,
-            next_seen=observer.next_seen,
+            next_seen=(lambda step: step + 1) if observer is None else observer.next_seen,
         )
         for event in events:
             if isinstance(event, Update):
-                observer.before(event)
+                if observer is not None:
+                    observer.before(event)
                 continue
             self.position = event.position
-            observer.passed(event.position)
-            over = event.ends_epoch and self.stopping.is_over(self._data.test, config.cost)
+            if observer is not None:
+                observer.passed(event.position)
+            if event.ends_epoch and config.early_stopping is not None:
+                stopping.over = self._is_over()
             yield self.position
-            if over:
+            if stopping.over:
                 return
+
+    def _is_over(self) -> bool:
+        """By the first's word: another machine might come to other last places."""
+
+        def found() -> bool:
+            return self.stopping.is_over(self._data.test, self._config.cost)
+
+        return found() if type(self._sharing) is Whole else self._processes.first_says(found)
+
+    def _descend_for_all(self) -> Iterator[Position]:
+        """While the others wait, since a batch is too small to be shared out."""
+        last = time.monotonic()
+        try:
+            for position in self._descend():
+                if time.monotonic() - last >= BEAT:
+                    self._processes.beat()
+                    last = time.monotonic()
+                yield position
+        finally:
+            self._processes.beat(over=True)
+
+
+def sharing_of(
+    config: Config, module: Model, samples: Samples, processes: Processes, rule: Rule
+) -> Whole:
+    """How the work on a batch is shared out."""
+    samples = _weighed(config, samples)
+    size, features = len(samples), samples.x.shape[1]
+    batch_size = min(config.batch_size or size, size)
+    parts = parts_of(batch_size, features)
+    is_local = config.sync_every is not None and processes.size > 1
+    is_whole = not is_local and (len(parts) == 1 or config.mistake is not None)
+    if is_whole:
+        parts = (batch_size,)
+    if is_local:
+        parts = equal_parts(batch_size, processes.size)
+    work: dict[str, Any] = {
+        "module": module,
+        "samples": samples,
+        "steps": Steps(module, rule),
+        "cost": config.cost,
+        "gradient_of": _gradient_of(config, samples),
+        "fused": config.gradient == "fused" and config.mistake is None,
+        "order": Order(size, features, batch_size, config.seed, parts),
+    }
+    if is_whole:
+        return Whole(**work)
+    if config.sync_every is not None and is_local:
+        return Local(**work, processes=processes, every=config.sync_every)
+    return Shared(**work, processes=processes)
+
+
+def _gradient_of(config: Config, samples: Samples) -> GradientOf:
+    if (mistake := config.mistake) is not None:
+        rate = config.learning_rate
+        return lambda module, batch, cost: gradient_with(
+            mistake, rate, module, batch.x, batch.y, cost
+        )
+    if samples.weight is not None:
+        return lambda module, batch, cost: weighted(module, batch.x, batch.y, cost, batch.weight)
+    by_name = GRADIENTS[cast(GradientName, config.gradient)]
+    return lambda module, batch, cost: by_name(module, batch.x, batch.y, cost)
 
 
 def _weighed(config: Config, samples: Samples) -> Samples:

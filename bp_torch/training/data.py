@@ -71,6 +71,10 @@ def name_of(dataset: Any) -> str:
     return type(dataset).__name__
 
 
+Rows = Tensor | slice
+"""Indices of samples, or samples that lie one after another."""
+
+
 @dataclass(frozen=True, eq=False)
 class Samples:
     """Features, targets and weights as the module takes them: in its dtype, on its device."""
@@ -96,9 +100,10 @@ class Samples:
     def __len__(self) -> int:
         return len(self.x)
 
-    def at(self, rows: Tensor) -> "Samples":
-        """Those rows, as a batch."""
-        rows = rows.to(self.x.device)
+    def at(self, rows: Rows) -> "Samples":
+        """Those rows, as a batch; as a view where they lie one after another."""
+        if isinstance(rows, Tensor):
+            rows = rows.to(self.x.device)
         weight = None if self.weight is None else self.weight[rows]
         return Samples(self.x[rows], self.y[rows], weight)
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 
@@ -11,18 +12,20 @@ from bp_torch.table.cache import table_of
 from bp_torch.table.memory import with_target
 from bp_torch.table.source import Source
 from bp_torch.table.table import Table
-from bp_torch.training.checkpoints import Checkpoints, Interval, State
+from bp_torch.training.checkpoints import Checkpoints, Interval
 from bp_torch.training.conclusion import as_saved, exports, kept
 from bp_torch.training.config import Config
 from bp_torch.training.course import Course
 from bp_torch.training.data import Data, name_of
 from bp_torch.training.descent import DivergedError, require_finite_weights
 from bp_torch.training.gradients import gradient_for, require_one_neuron
+from bp_torch.training.keeper import Keeper
 from bp_torch.training.model import build, describe
 from bp_torch.training.observer import Observer, Progress
 from bp_torch.training.prediction import source_of
+from bp_torch.training.processes import LostProcessError, Processes, processes, restarts
 from bp_torch.training.result import Result
-from bp_torch.training.resumption import beginning, require_same
+from bp_torch.training.resumption import beginning, left_by_crash, require_same
 from bp_torch.training.run_folder import run_folder
 from bp_torch.training.score import evaluate, metrics
 from bp_torch.training.signals import Signals
@@ -75,10 +78,12 @@ def run(
     """
     with ExitStack() as stack:
         signals = signals or stack.enter_context(Signals())
+        together = processes()
         started = time.perf_counter()
         table = read(config) if table is None else table
         reading = time.perf_counter() - started
-        begun = beginning(config, table)
+        _require_one_table(together, table)
+        begun, asked = beginning(config, table), config
         module = build(config, table, torch.Generator().manual_seed(config.seed))
         if table.train.weight is not None or config.class_weight:
             require_one_neuron(module, "sample and class weights are", "leave them out")
@@ -86,21 +91,46 @@ def run(
         config = replace(config, gradient=gradient)
         data = Data.of(table, module)
 
-        name, names = _folder_name(config, table), table.feature_names
-        folder = run_folder(config.runs, config.name, otherwise=name, goes_on=goes_on)
-        directory = stack.enter_context(folder)
+        def enter() -> tuple[Path, bool]:
+            name, otherwise = config.name, _folder_name(config, table)
+            again = goes_on
+            if restarts() and not goes_on:
+                name = left_by_crash(begun, config, otherwise)
+                again = name is not None
+                name = name or config.name
+            folder = run_folder(config.runs, name, otherwise=otherwise, goes_on=again)
+            return stack.enter_context(folder), again
+
+        directory, goes_on = together.first_says(enter)
         checkpoints = Checkpoints(directory, Interval.of(config.checkpoint_every))
-        state, notes = checkpoints.newest() if goes_on else ({}, [])
-        notes += require_same(state, config, table) if goes_on else []
-        with Observer(config, module, data, directory, names, state.get("observer")) as observer:
-            course = Course(config, module, data, observer, state)
-            signals.wait()  # from here on there is something to lose
-            try:
-                trouble = _follow(course, observer, checkpoints, begun, signals, watch)
-                require_finite_weights(module, observer.steps, config.learning_rate)
-            except DivergedError:
+        state, notes = together.first_says(checkpoints.newest) if goes_on else ({}, [])
+        notes += require_same(state, replace(asked, name=directory.name), table) if goes_on else []
+        observer = None
+        if together.is_first:
+            names, seen = table.feature_names, state.get("observer")
+            watching = Observer(config, module, data, directory, names, seen)
+            observer = stack.enter_context(watching)
+        course = Course(config, module, data, together, observer, state)
+        if course.is_over:
+            notes.append("the run had come to its end, and nothing was left to learn")
+        keeper = None if observer is None else Keeper(course, observer, checkpoints, begun)
+        signals.wait()  # from here on there is something to lose
+        diverged: DivergedError | None = None
+        try:
+            _follow(course, together, observer, keeper, signals, watch)
+            require_finite_weights(module, course.position.steps, config.learning_rate)
+        except DivergedError as error:
+            if not course.can_be_left:
+                raise  # the others learn of it when they lose contact
+            diverged = error
+        if (diverged := together.first_says(lambda: diverged)) is not None:
+            if together.is_first:
                 checkpoints.clear()
-                raise
+            raise diverged
+
+        def conclude() -> Result:
+            assert observer is not None
+            assert keeper is not None
             seconds = course.seconds
             course.stopping.keep_best()
             # First of all, so that nothing that comes can take it along.
@@ -115,8 +145,9 @@ def run(
             if path is not None:
                 path, elsewhere = kept(model, directory)
             exported, failed = exports(config, model, directory)
+            trouble = (*failed, *observer.trouble, *elsewhere, *keeper.trouble)
             return Result(
-                config=config,
+                config=Config(),  # each process has its own
                 directory=directory,
                 path=path,
                 model=model,
@@ -127,48 +158,56 @@ def run(
                 train_metrics=measured[0],
                 test_metrics=measured[1],
                 comparison=observer.comparison,
-                notes=(*table.notes, *notes, *failed, *observer.trouble, *elsewhere, *trouble),
+                notes=(*table.notes, *notes, *trouble),
                 steps=observer.steps,
                 seconds=seconds,
                 reading=reading,
                 checkpoint=checkpoints.last,
-                failed=bool(trouble),
+                failed=bool(keeper.trouble),
                 signal=signals.came,
                 stopped=course.stopping.over,
             )
 
+        return replace(together.first_says(conclude), config=config)
+
 
 def _follow(
     course: Course,
-    observer: Observer,
-    checkpoints: Checkpoints,
-    begun: State,
+    together: Processes,
+    observer: Observer | None,
+    keeper: Keeper | None,
     signals: Signals,
     watch: Callable[[Progress], None],
-) -> list[str]:
-    """Follow the course to its end, or a signal, and keep its state; returns what made it stop
-    where its folder cannot be written to."""
+) -> None:
+    """Follow the course to its end, or until one of the processes is to stop."""
     try:
         with signals.noting_interrupts():
-            for position in course:
-                watch(observer.progress)
-                if observer.trouble:
-                    return [_stopped(checkpoints)]  # without a log the state would not be whole
-                if checkpoints.is_due(position.steps):
-                    checkpoints.save(begun | course.state(), position.steps)
-                if signals.came:
+            for _ in course:
+                if observer is not None and keeper is not None:
+                    watch(observer.progress)
+                    keeper.keep_if_due()
+                    together.wish = bool(keeper.trouble)
+                together.wish = together.wish or signals.came is not None
+                if together.stopping:
                     break
-            if checkpoints.wanted:
-                checkpoints.save(begun | course.state(), course.position.steps)
-    except OSError as error:
-        return [str(error), _stopped(checkpoints)]
-    return []
+            if keeper is not None:
+                keeper.keep()
+    except LostProcessError as error:
+        if keeper is None:
+            raise
+        if course.can_be_left:
+            keeper.keep()
+        raise LostProcessError(f"{error}; {keeper.way_on}") from None
 
 
-def _stopped(checkpoints: Checkpoints) -> str:
-    if checkpoints.last is None:
-        return "the run has stopped, before its first checkpoint; make room, and begin it again"
-    return f"the run has stopped, and can go on from {checkpoints.last}"
+def _require_one_table(together: Processes, table: Table) -> None:
+    """Raise ValueError unless all processes read the same."""
+    for rank, fingerprint in enumerate(together.all_say(table.fingerprint)):
+        if fingerprint != table.fingerprint:
+            raise ValueError(
+                f"process {together.rank} has read another table than process {rank}; give each of "
+                f"them the same data, all of it, of which they share out the work"
+            )
 
 
 def _source(config: Config, dataset: object, target: object) -> tuple[Source, str | None]:

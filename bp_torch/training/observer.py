@@ -130,7 +130,8 @@ class Observer:
             size = update_size(self._module, update.gradients, update.learning_rate)
             self._look(update.step, size)
             if update.step == 0 and self._monitor:
-                card = first_step(self._config, self._module, update.x, update.y)
+                batch = update.batch
+                card = first_step(self._config, self._module, batch.x, batch.y)
                 with self._logging():
                     self._monitor.begin(card, command(self._config))
 
@@ -161,9 +162,10 @@ class Observer:
         return step in EARLY if early else step % self._log_every == 0
 
     def _compare(self, update: Update) -> None:
-        if update.weight is not None:
+        if update.batch.weight is not None:
             return  # neither autograd's peer nor the truth knows weights
-        by_hand, batch = update.gradients, (self._module, update.x, update.y, self._config.cost)
+        by_hand, x, y = update.gradients, update.batch.x, update.batch.y
+        batch = (self._module, x, y, self._config.cost)
         if self._config.gradient == "autograd":
             _, by_hand = GRADIENTS["manual"](*batch)
         _, autograd = GRADIENTS["autograd"](*batch)

@@ -12,29 +12,32 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+from bp_torch.training.data import Rows
+
 NUMBERS_PER_BLOCK = 2**22
 """Of features that are shuffled together: larger data are read block by block, in a random order of
 blocks, so that a disk is read in long stretches. Every block is a cross-section of the table."""
-
-Rows = Tensor | slice
-"""Indices of samples, or samples that lie one after another."""
 
 
 @dataclass(frozen=True)
 class Block:
     """Neighbouring samples, in the order in which some parts of their batches take them."""
 
-    batches: int
+    epoch: int
+    number: int
     whole: Tensor
     """(batches of full size, samples of these parts)."""
     tail: Tensor
     """Of the last batch where it is smaller, else nothing."""
+    as_they_lie: slice | None = None
+    """Where a batch is all there is: the order does not matter, and nothing is copied."""
 
-    def rows(self, first: int, last: int) -> Tensor:
+    def rows(self, first: int, last: int) -> Rows:
         """Of the batches from `first` to before `last`."""
+        if self.as_they_lie is not None:
+            return self.as_they_lie
         rows = self.whole[first:last].reshape(-1)
-        ends_in_tail = last > len(self.whole) and len(self.tail)
-        return torch.cat([rows, self.tail]) if ends_in_tail else rows
+        return torch.cat([rows, self.tail]) if last > len(self.whole) else rows
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,12 @@ class Order:
 
     @property
     def is_one_batch(self) -> bool:
-        """Whether a batch is all there is, so that the order does not matter."""
+        """Whether a batch is all there is."""
         return self.batch_size >= self.samples
 
     def blocks(self, epoch: int) -> list[int]:
         """The blocks in the order in which they are walked."""
-        if self.is_one_batch:
-            return [0]
-        last = -(-self.samples // self._rows) - 1
+        last = 0 if self.is_one_batch else -(-self.samples // self._rows) - 1
         # The last block, which may be smaller, stays last: all batches but the last are full.
         drawn = torch.randperm(last, generator=self._generator(epoch, -1, 0)) if last else ()
         return [*map(int, drawn), last]
@@ -70,24 +71,25 @@ class Order:
         """How many there are in that block."""
         return -(-self._size(block) // self.batch_size)
 
-    def block(self, epoch: int, block: int, mine: range) -> Block:
+    def block(self, epoch: int, number: int, mine: range) -> Block:
         """The samples of a block in the order of an epoch, those that go to some of the parts."""
-        full, rest = divmod(self._size(block), self.batch_size)
+        nothing = torch.empty(0, dtype=torch.int64)
+        full, rest = divmod(self._size(number), self.batch_size)
+        if self.is_one_batch:
+            starts = list(accumulate(self.parts, initial=0))
+            straight = slice(starts[mine.start], starts[mine.stop])
+            return Block(epoch, number, nothing.view(0, 0), nothing, straight)
         tails = tail_of(self.parts, rest)
         sizes = [full * part + tail for part, tail in zip(self.parts, tails, strict=True)]
-        starts = list(accumulate(sizes, initial=block * self._rows))
-        whole, last = [], []
+        starts = list(accumulate(sizes, initial=number * self._rows))
+        whole, last = [nothing.view(1, 0).expand(full, 0)], [nothing]
         for part in mine:
-            drawn = torch.randperm(sizes[part], generator=self._generator(epoch, block, part))
+            drawn = torch.randperm(sizes[part], generator=self._generator(epoch, number, part))
             drawn += starts[part]
-            whole.append(drawn[: full * self.parts[part]].view(full, self.parts[part]))
-            last.append(drawn[full * self.parts[part] :])
-        nothing = torch.empty(0, dtype=torch.int64)
-        return Block(
-            batches=full + bool(rest),
-            whole=torch.cat(whole, 1) if whole else nothing.view(0, 0),
-            tail=torch.cat(last) if last else nothing,
-        )
+            in_full = full * self.parts[part]
+            whole.append(drawn[:in_full].view(full, self.parts[part]))
+            last.append(drawn[in_full:])
+        return Block(epoch, number, torch.cat(whole, 1), torch.cat(last))
 
     @property
     def _rows(self) -> int:
@@ -95,6 +97,8 @@ class Order:
         return max(1, NUMBERS_PER_BLOCK // self.features // self.batch_size) * self.batch_size
 
     def _size(self, block: int) -> int:
+        if self.is_one_batch:
+            return self.samples
         return min(self._rows, self.samples - block * self._rows)
 
     def _generator(self, *place: int) -> torch.Generator:

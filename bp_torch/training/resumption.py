@@ -1,5 +1,7 @@
 """Going on with a run: what it was begun with, held against what is asked for now."""
 
+import glob
+import json
 import os
 import platform
 import shlex
@@ -12,7 +14,7 @@ import torch
 
 import bp_torch
 from bp_torch.table.table import Table
-from bp_torch.training.checkpoints import Checkpoints, Interval, State
+from bp_torch.training.checkpoints import Checkpoints, Interval, State, found
 from bp_torch.training.config import Config
 from bp_torch.training.data import name_of
 from bp_torch.training.device import resolve_device
@@ -79,14 +81,32 @@ def beginning(config: Config, table: Table) -> State:
     return {"config": said, "data": _data(table), "versions": computed}
 
 
+def left_by_crash(begun: State, config: Config, otherwise: str) -> str | None:
+    """The run that these processes had begun when one of them died: of the configuration's name, or
+    the last numbered one; None: it had not come to a checkpoint."""
+    name = config.name
+    if name is None:
+        numbers = [
+            int(path.name.rpartition("-")[2])
+            for path in Path(config.runs).glob(f"{glob.escape(otherwise)}-*")
+            if path.name.rpartition("-")[2].isdecimal()
+        ]
+        name = f"{otherwise}-{max(numbers, default=0)}"
+    directory = Path(config.runs) / name
+    if not found(directory):
+        return None
+    state, _ = Checkpoints(directory, Interval()).newest()
+    return name if state["config"] == json.loads(json.dumps(begun["config"])) else None
+
+
 def require_same(state: State, config: Config, table: Table) -> list[str]:
     """What may be different in the last places, since versions have changed.
 
     Raises ValueError where the data have.
     """
-    was, found = state["data"], _data(table)
-    if was != found:
-        pairs = ((what, was[what], found[what]) for what in was)
+    was, now_is = state["data"], _data(table)
+    if was != now_is:
+        pairs = ((what, was[what], now_is[what]) for what in was)
         said = [f"{what} {old}, now {new}" for what, old, new in pairs if old != new]
         counted = [each for each in said if not each.startswith("fingerprint")]
         what = "; ".join(counted) or "as many rows, with other values or in another order"

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from bp_torch.dtypes import WIDE
 from bp_torch.fused import sgd_epoch
 from bp_torch.neuron import Model
-from bp_torch.training.data import Samples
+from bp_torch.training.data import Rows, Samples
 from bp_torch.training.gradients import NamedGradients, require_one_neuron
 
 Schedule = Literal["constant", "linear", "cosine"]
@@ -81,14 +80,17 @@ class Steps:
             if is_weight and rule.l1:
                 parameter.copy_(parameter.sign() * (parameter.abs() - rate * rule.l1).clamp(min=0))
 
-    def walk(self, samples: Samples, rows: Tensor | None, cost: str, batch_size: int) -> bool:
+    def walk(self, samples: Samples, rows: Rows, cost: str, batch_size: int) -> bool:
         """All steps of one neuron over those rows in one call; whether all is finite still. Where
         it is not nothing is changed."""
         neuron, rule = require_one_neuron(self._module), self.rule
-        if rows is not None:
-            rows = rows.to(samples.x.device)
-            if samples.weight is not None and not samples.weight[rows].any():
-                return True  # nobody counts in them
+        order = None
+        if isinstance(rows, slice):
+            samples = samples.at(rows)
+        else:
+            order = rows.to(samples.x.device)
+        if samples.weight is not None and not samples.weight[order].any():
+            return True  # nobody counts in them
         changed = [*neuron.parameters(), self.velocity]
         before = [each.detach().clone() for each in changed]
         with torch.no_grad():
@@ -99,7 +101,7 @@ class Steps:
                 neuron.bias,
                 self.rate,
                 batch_size,
-                rows,
+                order,
                 cost,
                 sample_weight=samples.weight,
                 momentum=rule.momentum,

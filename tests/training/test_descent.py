@@ -4,15 +4,20 @@ import pytest
 import torch
 
 import bp_torch as bp
-from bp_torch.training import descent, order
+from bp_torch.training import course, descent, order
+from bp_torch.training.config import Config
 from bp_torch.training.data import Samples
 from bp_torch.training.descent import DivergedError, Made, Update, steps_per_epoch
 from bp_torch.training.gradients import GRADIENTS
-from bp_torch.training.steps import Rule, Steps
+from bp_torch.training.processes import Processes
+from bp_torch.training.steps import Rule
 
 
-def descend(module, samples, *, rule, **options):
-    return descent.descend(module, samples, Steps(module, rule), seed=0, **options)
+def descend(module, samples, *, cost, gradient, rule, batch_size, epochs, **options):
+    """As a run does it in one process."""
+    config = Config(cost=cost, gradient=gradient, batch_size=batch_size, seed=0)
+    sharing = course.sharing_of(config, module, samples, Processes(), rule)
+    return descent.descend(sharing, epochs=epochs, **options)
 
 
 def run(module, x, y, **changes):
@@ -58,7 +63,7 @@ def test_every_sample_is_seen_once_per_epoch(batch_size):
     updates = run(neuron, x, y, epochs=2, batch_size=batch_size)
     assert len(updates) == 2 * steps_per_epoch(len(x), batch_size)
     for epoch in (0, 1):
-        seen = torch.cat([update.y for update in updates if update.epoch == epoch])
+        seen = torch.cat([update.batch.y for update in updates if update.epoch == epoch])
         assert torch.equal(seen.sort().values, y.sort().values)
 
 
@@ -68,7 +73,7 @@ def test_the_order_is_new_each_epoch_and_reproducible():
         neuron, x, y = problem()
         y = torch.linspace(0, 1, 10)
         updates = run(neuron, x, y, epochs=2, batch_size=1)
-        orders.append(torch.cat([update.y for update in updates]))
+        orders.append(torch.cat([update.batch.y for update in updates]))
     assert torch.equal(orders[0], orders[1])
     assert not torch.equal(orders[0][:10], orders[0][10:])
 
@@ -136,13 +141,13 @@ def test_every_sample_of_every_block_is_seen_once_per_epoch(monkeypatch):
     neuron, x, _ = problem(50)
     y = torch.linspace(0, 1, 50)
     updates = run(neuron, x, y, epochs=2, batch_size=4)
-    orders = [torch.cat([u.y for u in updates if u.epoch == epoch]) for epoch in (0, 1)]
+    orders = [torch.cat([u.batch.y for u in updates if u.epoch == epoch]) for epoch in (0, 1)]
     for each in orders:
         assert torch.equal(each.sort().values, y)
     assert not torch.equal(*orders)
     blocks = {tuple((each[:12] * 49).round().int().sort().values.tolist()) for each in orders}
     assert blocks <= {tuple(range(start, start + 12)) for start in (0, 12, 24, 36)}
-    assert all(len(update.y) == 4 for update in updates if update.step % 13 != 12)
+    assert all(len(update.batch.y) == 4 for update in updates if update.step % 13 != 12)
 
 
 def penalised(module, x, y, rule):

@@ -382,7 +382,9 @@ def test_a_log_that_fills_the_disk_stops_the_run_and_takes_nothing_with_it(
     assert note.startswith("the log for TensorBoard ends early: [Errno 28] No space left")
     assert result.failed
     if result.checkpoint is None:
-        assert result.notes[-1].endswith("before its first checkpoint; make room, and begin it again")
+        assert result.notes[-1].endswith(
+            "before its first checkpoint; make room, and begin it again"
+        )
     else:
         assert result.notes[-1] == f"the run has stopped, and can go on from {result.checkpoint}"
         whole = train(tmp_path, epochs=20, check_every=0, log_every=2, name="whole")

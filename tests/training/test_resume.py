@@ -190,7 +190,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
 
 def test_every_byte_counts(tmp_path):
     stopped = cut(tmp_path, checkpoint_every=6, log_every=0)
-    older, newest = found(stopped.directory)
+    newest = found(stopped.directory)[-1]
     content = newest.read_bytes()
     whole, _ = Checkpoints(stopped.directory, Interval()).newest()
     rng = np.random.default_rng(0)
@@ -304,7 +304,9 @@ def test_checkpoints_are_two_and_the_interval_is_kept(tmp_path):
     assert len(found(once.directory)) == 1
 
 
-@pytest.mark.parametrize("given", ["", "s", "-1s", "0s", "infs", "nans", -1, "1.5", "1 d", True, 1.5])
+@pytest.mark.parametrize(
+    "given", ["", "s", "-1s", "0s", "infs", "nans", -1, "1.5", "1 d", True, 1.5]
+)
 def test_an_interval_that_is_none_is_refused(given):
     with pytest.raises(ValueError, match="checkpoint-every must be a number of steps, or a time"):
         Config(checkpoint_every=given)
