@@ -1,5 +1,6 @@
 """The commands under one name, and a user's mistakes in one line."""
 
+import os
 import platform
 import sys
 from typing import Annotated
@@ -10,8 +11,9 @@ import typer
 import bp_torch
 from bp_torch.cli import cache, compare, explain, predict, train
 from bp_torch.cli.output import any_terminal, one_line
-from bp_torch.cli.status import BAD_INPUT, DIVERGED
+from bp_torch.cli.status import BAD_INPUT, DIVERGED, LOST
 from bp_torch.training.descent import DivergedError
+from bp_torch.training.processes import LostProcessError
 
 app = typer.Typer(
     help="Backpropagation with the derivative in plain sight.",
@@ -61,6 +63,8 @@ def main() -> None:
 
 
 def _status() -> int:
+    # What is wrong with options or data is so in each of many processes, and one line is enough.
+    said_by_first = os.environ.get("RANK", "0") != "0"
     try:
         status = app(prog_name="bp-torch", standalone_mode=False)
         print(end="", flush=True)  # here, where a full disk is one line like any other mistake
@@ -71,6 +75,8 @@ def _status() -> int:
             lists[option]()
             return 0
         message, status = error.format_message(), error.exit_code
+    except LostProcessError as error:
+        message, status, said_by_first = str(error), LOST, False
     except (ValueError, OSError) as error:
         message, status = str(error), BAD_INPUT
     except DivergedError as error:
@@ -82,7 +88,8 @@ def _status() -> int:
             message, status = ": ".join(filter(None, ["out of memory", str(error)])), BAD_INPUT
         else:
             raise
-    print(f"bp-torch: {one_line(message)}", file=sys.stderr)
+    if not said_by_first:
+        print(f"bp-torch: {one_line(message)}", file=sys.stderr)
     return status
 
 

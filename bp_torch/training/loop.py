@@ -80,7 +80,7 @@ def run(
         signals = signals or stack.enter_context(Signals())
         together = processes()
         started = time.perf_counter()
-        table = read(config) if table is None else table
+        table = _read_by_all(together, config) if table is None else table
         reading = time.perf_counter() - started
         _require_one_table(together, table)
         begun, asked = beginning(config, table), config
@@ -198,6 +198,24 @@ def _follow(
         if course.can_be_left:
             keeper.keep()
         raise LostProcessError(f"{error}; {keeper.way_on}") from None
+
+
+def _read_by_all(together: Processes, config: Config) -> Table:
+    """The table, once every process has it; where one has not, all raise what the first of those
+    has to say."""
+    table, mine = None, None
+    try:
+        table = read(config)
+    except (ValueError, OSError) as error:
+        mine = error
+    said = together.all_say(None if mine is None else str(mine))
+    if mine is not None and said[0] == str(mine):
+        raise mine
+    for rank, each in enumerate(said):
+        if each is not None:
+            raise ValueError(f"process {rank}: {each}")
+    assert table is not None
+    return table
 
 
 def _require_one_table(together: Processes, table: Table) -> None:

@@ -1,14 +1,17 @@
 """The processes that train one model together: torch.distributed's, or this one alone."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]
+from torch.distributed.rendezvous import rendezvous
 
 from bp_torch.training.exact_sum import Integers
 
@@ -133,15 +136,20 @@ class Group(Processes):
             dist.all_gather_object(said, value, group=self._slow)
         return said
 
-    @contextmanager
-    def _in_contact(self) -> Iterator[None]:
-        try:
-            yield
-        except RuntimeError as error:  # torch's own kinds are such, too
-            said = " ".join(str(error).split())[:200]
-            raise LostProcessError(
-                f"process {self.rank} of {self.size} has lost contact with another one: {said}"
-            ) from None
+    def _in_contact(self) -> AbstractContextManager[None]:
+        return _in_contact(self.rank, self.size)
+
+
+@contextmanager
+def _in_contact(rank: int, size: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch's own kinds are such, too
+        said = " ".join(str(error).split())
+        said = re.sub(r"^.*?\[\S+/gloo/\S+\] |\. This is typically .*", "", said)
+        raise LostProcessError(
+            f"process {rank} of {size} has lost contact with another one: {said[:200]}"
+        ) from None
 
 
 def processes() -> Processes:
@@ -161,7 +169,11 @@ def launched(device: torch.device) -> Iterator[int]:
     if device.type == "cuda":
         backend = "nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    # torchrun's store remembers where those that have died could be reached.
+    store = PrefixStore(f"start {restarts()}", store)
+    with _in_contact(rank, size):
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield dist.get_rank()
     finally:

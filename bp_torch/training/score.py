@@ -15,6 +15,10 @@ from bp_torch.training.gradients import weighted
 NUMBERS_AT_ONCE = 2**22
 """Of features that are evaluated together, so that memory stays flat."""
 
+OUTPUTS_AT_ONCE = 2**14
+"""Of which a mean is taken: torch shares out the sums of 2¹⁵ and more among its threads, and they
+would not be the same for another number of them."""
+
 MOST_SCORED = 100_000
 """Samples of which what needs them sorted or counted is known; of more, some at even distances."""
 
@@ -63,7 +67,8 @@ def evaluate(module: Model, samples: Samples, cost: str) -> Score:
 @torch.no_grad()
 def outputs(module: Model, samples: Samples) -> Iterator[tuple[Samples, Tensor]]:
     """Block after block, with the module's outputs."""
-    rows = max(1, NUMBERS_AT_ONCE // samples.x.shape[1])
+    of_each = max(1, samples.y[:1].numel())
+    rows = max(1, min(NUMBERS_AT_ONCE // samples.x.shape[1], OUTPUTS_AT_ONCE // of_each))
     for start in range(0, len(samples), rows):
         chosen = slice(start, start + rows)
         weight = None if samples.weight is None else samples.weight[chosen]
