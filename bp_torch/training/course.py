@@ -68,6 +68,11 @@ class Course:
         return self.stopping.over or self.position.epoch >= self._config.epochs
 
     @property
+    def is_for_all(self) -> bool:
+        """Whether one process computes what all would."""
+        return type(self._sharing) is Whole
+
+    @property
     def can_be_left(self) -> bool:
         """Whether the weights, wherever it breaks off, are those of its position."""
         return not isinstance(self._sharing, Local)
@@ -89,7 +94,7 @@ class Course:
         left."""
         if self.is_over:
             return
-        if self._processes.size == 1 or type(self._sharing) is not Whole:
+        if self._processes.size == 1 or not self.is_for_all:
             yield from self._descend()
         elif self._processes.is_first:
             yield from self._descend_for_all()
@@ -125,7 +130,7 @@ class Course:
         def found() -> bool:
             return self.stopping.is_over(self._data.test, self._config.cost)
 
-        return found() if type(self._sharing) is Whole else self._processes.first_says(found)
+        return found() if self.is_for_all else self._processes.first_says(found)
 
     def _descend_for_all(self) -> Iterator[Position]:
         """While the others wait, since a batch is too small to be shared out."""

@@ -111,6 +111,11 @@ def run(
             watching = Observer(config, module, data, directory, names, seen)
             observer = stack.enter_context(watching)
         course = Course(config, module, data, together, observer, state)
+        if course.is_for_all and together.size > 1:
+            notes.append(
+                f"a batch is too small to be shared out among {together.size} processes, so the "
+                f"first works for all; choose a larger batch-size, or sync-every"
+            )
         if course.is_over:
             notes.append("the run had come to its end, and nothing was left to learn")
         keeper = None if observer is None else Keeper(course, observer, checkpoints, begun)
@@ -180,14 +185,13 @@ def _follow(
     watch: Callable[[Progress], None],
 ) -> None:
     """Follow the course to its end, or until one of the processes is to stop."""
+    together.wishes = lambda: bool(signals.came or (keeper and keeper.trouble))
     try:
         with signals.noting_interrupts():
             for _ in course:
                 if observer is not None and keeper is not None:
                     watch(observer.progress)
                     keeper.keep_if_due()
-                    together.wish = bool(keeper.trouble)
-                together.wish = together.wish or signals.came is not None
                 if together.stopping:
                     break
             if keeper is not None:

@@ -40,11 +40,13 @@ class Processes:
 
     Attributes:
         rank: which of them this is; the first reads checkpoints, looks, and saves.
-        wish: of this process, to stop.
+        wishes: whether this process wishes to stop, asked when it speaks with the others.
     """
 
     rank, size = 0, 1
-    wish = False
+
+    def __init__(self) -> None:
+        self.wishes: Callable[[], bool] = lambda: False
 
     @property
     def is_first(self) -> bool:
@@ -54,7 +56,7 @@ class Processes:
     @property
     def stopping(self) -> bool:
         """Whether all stop here, since one of them wished to."""
-        return self.wish
+        return self.wishes()
 
     def add(self, integers: Integers) -> Integers:
         """The sum over all processes."""
@@ -85,6 +87,7 @@ class Group(Processes):
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._agreed = False
         on_gpu = dist.get_backend() == "nccl"
@@ -110,7 +113,7 @@ class Group(Processes):
         self._agreed = self._agreed or wished
 
     def beat(self, over: bool = False) -> bool:
-        wishes, overs = self.add(np.array([int(self.wish), int(over)]))
+        wishes, overs = self.add(np.array([int(self.wishes()), int(over)]))
         self.note(bool(wishes))
         return bool(overs)
 

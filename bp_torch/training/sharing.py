@@ -109,7 +109,7 @@ class Shared(Whole):
             self._sums(mine),
             self.processes.add,
             precision=self._precision,
-            wish=self.processes.wish,
+            wish=self.processes.wishes(),
         )
         self.processes.note(wished)
         found = mine
@@ -202,7 +202,7 @@ class Local(Whole):
         own = [*self.module.parameters(), self.steps.velocity]
         numbers = torch.cat([each.flatten().double().cpu() for each in own]).numpy()
         row = np.append(self._learnt * numbers, self._learnt)
-        total, wished = exact_total(row[None], self.processes.add, wish=self.processes.wish)
+        total, wished = exact_total(row[None], self.processes.add, wish=self.processes.wishes())
         self.processes.note(wished)
         self._learnt = 0
         if total[-1]:

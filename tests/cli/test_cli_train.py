@@ -186,9 +186,40 @@ def test_a_signal_ends_with_a_saved_model_and_a_second_one_changes_nothing(
     out, err = process.communicate(timeout=60)
     assert process.returncode == SIGNALLED + first
     assert f"interrupted by {first.name} after" in out
+    assert "go on with   bp-torch train --resume long\n" in out
     assert "Traceback" not in err
     model = bp.load(tmp_path / "runs/long/model.safetensors")
     assert model.module.weight.isfinite().all()
+
+
+def test_a_run_is_gone_on_with_from_the_command_line(run, tmp_path):
+    quick = ("--epochs", "3", "--name", "mine", "--log-every", "0", "--runs", "elsewhere")
+    assert run("train", *quick)[0] == 0
+    status, out, err = run("train", "--resume", "mine", "--runs", "elsewhere", "--epochs", "5")
+    assert (status, err) == (0, "")
+    assert "trained after 75 steps" in out
+    status, out, _ = run("train", "--resume", "mine", "--runs", "elsewhere")
+    assert status == 0
+    assert "note: the run had come to its end, and nothing was left to learn" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--resume", "nope"], "there is no run 'nope' in runs to go on with"),
+        (["--resume", "mine", "--sweep", "seed=0:2"], "--resume goes on with one run, and --sweep"),
+        (["--resume", "mine", "--seed", "3"], "begun with seed 0, and is to go on with 3; leave"),
+        (["--resume", "mine", "--dataset", "digits"], "the data have changed since the run 'mine'"),
+        (["--checkpoint-every", "often"], "must be a number of steps, or a time, as 30s or 5m"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_go_on_is_one_line_and_status_2(run, arguments, said):
+    run("train", "--epochs", "1", "--name", "mine", "--log-every", "0")
+    status, out, err = run("train", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0])
