@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import (
     accuracy,
+    cluster,
     compare,
     epoch,
     import_time,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "accuracy": accuracy.BENCHMARK,
     "compare": compare.BENCHMARK,
     "table": table.BENCHMARK,
+    "cluster": cluster.BENCHMARK,
     "train": train.BENCHMARK,
     "import": import_time.BENCHMARK,
 }
