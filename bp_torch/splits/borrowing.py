@@ -1,0 +1,91 @@
+"""The module itself is lent to what is tried, in float64 if need be, and given back as it was.
+
+A copy would not do: a training loop closes over its optimizer, which knows the parameters of the
+module and not those of a copy.
+"""
+
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bp_torch.judge.undisturbed import undisturbed
+from bp_torch.judge.widening import InFloat64
+
+
+@contextmanager
+def borrowed(
+    modules: Sequence[nn.Module], *, wide: bool, everything: bool = False
+) -> Iterator[None]:
+    """Around what may change the modules: parameters and buffers are copies, without gradients.
+
+    Args:
+        modules: the module, and the cost where it is one.
+        wide: whether the copies are in float64.
+        everything: whether all else that reaches torch meanwhile is in float64 as well.
+    """
+    parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
+    members = list(dict.fromkeys(each for module in modules for each in module.modules()))
+    kept = [(p, p.data, p.grad, p.requires_grad) for p in parameters]
+    states = [(each, _shallow(vars(each))) for each in members]
+    with ExitStack() as stack:
+        stack.callback(_give_back, kept, states)
+        stack.enter_context(_other_generators())
+        stack.enter_context(undisturbed())
+        for parameter in parameters:
+            parameter.grad = None
+            parameter.data = _copied(parameter.data, wide)
+        for each in members:
+            for name, buffer in each._buffers.items():
+                each._buffers[name] = None if buffer is None else _copied(buffer, wide)
+            for name, value in vars(each).items():
+                if isinstance(value, Tensor):  # a constant that is no buffer
+                    vars(each)[name] = _copied(value, wide)
+        if everything:
+            stack.enter_context(InFloat64())
+        yield
+
+
+def _copied(tensor: Tensor, wide: bool) -> Tensor:
+    tensor = tensor.detach()
+    return (
+        tensor.to(torch.float64, copy=True)
+        if wide and tensor.is_floating_point()
+        else (tensor.clone())
+    )
+
+
+def _shallow(state: dict[str, Any]) -> dict[str, Any]:
+    """With dictionaries such as those of buffers and hooks copied, their values not."""
+    return {n: v.copy() if isinstance(v, dict) else v for n, v in state.items()}
+
+
+def _give_back(
+    kept: list[tuple[nn.Parameter, Tensor, Tensor | None, bool]],
+    states: list[tuple[nn.Module, dict[str, Any]]],
+) -> None:
+    for each, state in states:
+        vars(each).clear()
+        vars(each).update(state)
+    for parameter, data, gradient, requires_grad in kept:
+        parameter.grad = None  # of another dtype than what comes
+        parameter.data = data
+        parameter.grad = gradient
+        parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def _other_generators() -> Iterator[None]:
+    """Python's random numbers and NumPy's, which augmentations draw from, afterwards as before."""
+    numpy = sys.modules.get("numpy")
+    python, array = random.getstate(), numpy.random.get_state() if numpy else None
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        if numpy and array is not None:
+            numpy.random.set_state(array)

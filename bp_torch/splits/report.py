@@ -1,0 +1,107 @@
+"""What a comparison of splits came to: a frozen result, and text as a view of it."""
+
+import textwrap
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from bp_torch.judge.rows import Diagnosis
+
+WIDTH = 80
+SHOWN = 8
+"""Wrong rows that the text shows; of those that are right it has the worst of each way."""
+
+
+class Way(Enum):
+    """Who put the gradient together."""
+
+    MICRO = "micro-batches"
+    ORDER = "another order"
+    SIMULATED = "simulated ranks"
+    REAL = "real ranks"
+    ACCUMULATE = "accumulate"
+    ON_RANK = "on_rank"
+
+
+@dataclass(frozen=True)
+class SplitRow:
+    """One way of splitting, at the parameter that is worst."""
+
+    way: Way
+    parts: str
+    """The sizes of the parts, as "4, 3, 2 and 1"."""
+    dtype: str
+    ok: bool
+    error: float
+    """In units of what rounding can do: what is right is at most 1."""
+    relative: float
+    """The largest error as a share of the gradient's largest entry."""
+    parameter: str
+    mistake: str = ""
+    """In a sentence, where it has one."""
+    required: bool = True
+    """Whether it counts for the verdict."""
+
+    @property
+    def split(self) -> str:
+        """ "simulated ranks: 5, 3 and 2"."""
+        return f"{self.way.value}: {self.parts}"
+
+
+@dataclass(frozen=True)
+class SplitsReport:
+    """The outcome of `compare_splits`."""
+
+    verdict: Literal["right", "wrong", "inconclusive"]
+    reason: str = ""
+    """Why it is inconclusive; else empty."""
+    diagnosis: Diagnosis | None = None
+    """The mistake, in a word for programs and in a sentence for people; None: there is none."""
+    rows: tuple[SplitRow, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What is not part of the verdict and will bite, such as a rank without samples."""
+    findings: tuple[str, ...] = ()
+    """What is worth knowing beside it."""
+    truth: str = ""
+    """What the gradients were held against."""
+    not_covered: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether every way of splitting has been found to give one gradient."""
+        return self.verdict == "right"
+
+    def __str__(self) -> str:
+        said = self.diagnosis.sentence if self.diagnosis else self.reason
+        lines = _wrap(f"{self.verdict}: {said or 'one gradient, however the samples are split'}")
+        for warning in self.warnings:
+            lines += _wrap(f"warning: {warning}")
+        for finding in self.findings:
+            lines += _wrap(f"note: {finding}")
+        lines += ["", *_table(self.rows)] if self.rows else []
+        if self.truth:
+            lines += ["", *_wrap(f"truth: {self.truth}", 7)]
+        if self.not_covered:
+            lines += _wrap(f"not covered: {'; '.join(self.not_covered)}", 13)
+        return "\n".join(lines)
+
+
+def _table(rows: tuple[SplitRow, ...]) -> list[str]:
+    """What failed; else of each way the worst."""
+    failed = [row for row in rows if not row.ok]
+    worst: dict[tuple[Way, str], SplitRow] = {}
+    for row in rows:
+        if row.ok and row.error >= worst.get((row.way, row.dtype), row).error:
+            worst[row.way, row.dtype] = row
+    lines = [f"{'split':41}{'dtype':9}{'off by':>8}{'of rounding':>13}"]
+    for row in (*failed[:SHOWN], *worst.values()):
+        split = textwrap.shorten(row.split, 40, placeholder=" …")
+        outcome = "right" if row.ok else ("wrong" if row.required else "fails")
+        lines.append(f"{split:41}{row.dtype:9}{row.relative:8.0e}{row.error:13.2g}  {outcome}")
+    if len(failed) > SHOWN:
+        lines.append(f"… and {len(failed) - SHOWN} more")
+    return lines
+
+
+def _wrap(text: str, indent: int = 2) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=" " * indent)

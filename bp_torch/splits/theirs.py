@@ -1,0 +1,133 @@
+"""The user's ways through splits, judged and put on record."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from bp_torch.judge.rows import Diagnosis
+from bp_torch.splits.cuts import Cut
+from bp_torch.splits.diagnosis import NAMELESS, Tried, diagnose
+from bp_torch.splits.judgement import Bench, Finding, Standing, row_of
+from bp_torch.splits.ranks import Failure, why_not_here
+from bp_torch.splits.record import Question, Record
+from bp_torch.splits.report import Way
+from bp_torch.splits.stage import Stage, within
+from bp_torch.splits.ways import accumulated, adds_to_what_is_there, on_real_ranks
+
+ADDS = "accumulate adds to a gradient that is there before; zero it before each step"
+
+
+def hear_accumulate(question: Question, bench: Bench, own: Stage, record: Record) -> None:
+    """Every cut through the user's loop."""
+    loop = question.accumulate
+    if loop is None:
+        return
+    cuts = question.plan.of_micro_batches(len(question.batch))
+    try:
+        tries = [accumulated(bench.stage, loop, cut) for cut in cuts]
+    except Exception:
+        if bench.stage is own:
+            raise
+        bench = _as_it_is(bench, own, "accumulate", record)
+        tries = [accumulated(own, loop, cut) for cut in cuts]
+    findings = []
+    for tried in tries:
+        findings.append(
+            bench.judge(tried, Way.ACCUMULATE, lambda s, t=tried: accumulated(s, loop, t.cut))  # type: ignore[misc]
+        )
+    _put_on_record(findings, bench, record)
+    right = all(finding.standing is Standing.RIGHT for finding in findings)
+    if right and adds_to_what_is_there(bench.stage, loop, tries[0].found[0]):
+        record.findings.append(ADDS)
+
+
+def hear_on_rank(question: Question, bench: Bench, own: Stage, record: Record) -> None:
+    """Every cut on real ranks, and one that leaves a rank without samples."""
+    function, n = question.on_rank, len(question.batch)
+    if function is None:
+        return
+    reason = why_not_here(question.batch.y.device)
+    if reason:
+        record.reasons.append(f"on_rank needs real ranks, and there are none here: {reason}")
+        return
+
+    def run(stage: Stage, cut: Cut) -> Tried | Failure:
+        return on_real_ranks(stage, function, cut, question.timeout)
+
+    findings = []
+    for cut in question.plan.of_ranks(n):
+        tried = run(bench.stage, cut)
+        if isinstance(tried, Failure) and tried.raised and bench.stage is not own:
+            again = run(own, cut)
+            if not isinstance(again, Failure):
+                bench, tried = _as_it_is(bench, own, "on_rank", record), again
+        if isinstance(tried, Failure):
+            record.reasons.append(f"on {len(cut)} ranks with {cut} samples {tried}")
+            break
+        findings.append(bench.judge(tried, Way.ON_RANK, _again(run, cut)))
+    _put_on_record(findings, bench, record)
+    if record.reasons or question.plan.sampler is not None or not question.plan.uneven:
+        return
+    _without_samples(question, run(bench.stage, Cut((tuple(range(n)), ()))), bench, record)
+
+
+def _again(
+    run: Callable[[Stage, Cut], Tried | Failure], cut: Cut
+) -> Callable[[Stage], Tried | None]:
+    def again(stage: Stage) -> Tried | None:
+        tried = run(stage, cut)
+        return None if isinstance(tried, Failure) else tried
+
+    return again
+
+
+def _without_samples(
+    question: Question, tried: Tried | Failure, bench: Bench, record: Record
+) -> None:
+    if isinstance(tried, Failure):
+        said = f"with a rank that has no samples {tried}"
+    else:
+        truth, limits = bench.stage.truth, bench.limits
+        row = row_of(tried, Way.ON_RANK, bench.stage.dtype, truth, limits)
+        record.rows.append(replace(row, required=question.empty))
+        if row.ok:
+            return
+        is_nan = any(not g.isfinite().all() for each in tried.found for g in each.values())
+        said = (
+            "with a rank that has no samples the gradient is NaN on every rank: the mean over "
+            "nothing is 0/0; let that rank add zeros"
+            if is_nan
+            else "with a rank that has no samples the gradient is another one: that rank counts "
+            "as much as the others; weigh each by its share of the samples"
+        )
+    if question.empty:
+        record.mistakes.append(Diagnosis("rank without samples", said))
+    else:
+        record.warnings.append(said)
+
+
+def _as_it_is(bench: Bench, own: Stage, what: str, record: Record) -> Bench:
+    name = str(own.dtype).removeprefix("torch.")
+    record.findings.append(f"{what} cannot be run in float64, and was judged in {name}")
+    limits = within(own, bench.stage.truth, own.limits(own.dtype))
+    return Bench(own, bench.kind, limits)
+
+
+def _put_on_record(findings: Sequence[Finding], bench: Bench, record: Record) -> None:
+    failures = [f.failed for f in findings if f.failed is not None]
+    with bench.stage.entered():
+        if failures:
+            record.mistakes.append(diagnose(failures) or NAMELESS)
+        for finding in findings:
+            said = diagnose([finding.failed]) if finding.failed is not None else None
+            record.rows.append(replace(finding.row, mistake=said.sentence if said else ""))
+    for finding in findings:
+        if finding.standing is Standing.UNCLEAR:
+            record.reasons.append(finding.note)
+        elif finding.standing is Standing.RIGHT and " computes in " in finding.note:
+            record.findings.append(finding.note)
+    untold = [f.note for f in findings if f.standing is Standing.RIGHT and f.note]
+    if len(untold) == len(findings) and " computes in " not in untold[0]:
+        record.reasons.append(
+            f"it is right here, and so would be a mistake ({untold[0]}): the samples give all but "
+            f"the same gradient; pass others"
+        )
