@@ -95,6 +95,11 @@ def compare_splits(
     numbers = _ranks(ranks, len(batch))
     if not uneven and sampler is None:
         numbers = _dividing(numbers, len(batch))
+    if on_rank is not None and not numbers:
+        raise ValueError(
+            f"on_rank needs ranks that {len(batch)} samples can be split over"
+            f"{'' if uneven else ' evenly'}; got ranks={ranks!r}"
+        )
     subject = Subject(module, _cost(cost), partial(_counted, weight))
     return answer(
         Question(

@@ -39,9 +39,9 @@ class Cut:
         return [found[place] for place in range(n)]
 
     def __str__(self) -> str:
-        """ "4, 3, 2 and 1", or "10 of 1"."""
+        """ "4, 3, 2 and 1", or "5 × 2"."""
         if self.is_even and len(self) > 2:
-            return f"{len(self)} of {self.sizes[0]}"
+            return f"{len(self)} × {self.sizes[0]}"
         return listed(self.sizes)
 
 

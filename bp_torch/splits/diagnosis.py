@@ -75,14 +75,19 @@ def diagnose(failures: Sequence[Failed]) -> Diagnosis | None:
     showing = max(
         failures, key=lambda failed: (not failed.split.cut.is_even, len(failed.split.cut))
     )
-    named = [{h.mistake: h for h in reversed(list(f.hypotheses()))} for f in failures]
+    named: list[dict[str, Hypothesis]] = []
+    for failed in failures:
+        by_name: dict[str, Hypothesis] = {}
+        for hypothesis in failed.hypotheses():
+            by_name.setdefault(hypothesis.mistake, hypothesis)
+        named.append(by_name)
     candidates = dict.fromkeys(name for each in named for name in each)
     if candidates:
         best = max(candidates, key=lambda name: sum(name in each for each in named))
         shown = named[failures.index(showing)].get(best) or next(
             each[best] for each in named if best in each
         )
-        return Diagnosis(best, _of_parameters(showing, shown.sentence))
+        return Diagnosis(best, _of_parameters(showing, shown.sentence, shown.hint))
     if any(failed.tried.moved for failed in failures):
         sentence = "the parameters are changed on the way: step once, after the last part"
         return Diagnosis("step inside", f"{sentence}, with all of the gradient")
@@ -92,12 +97,12 @@ def diagnose(failures: Sequence[Failed]) -> Diagnosis | None:
     return _weights(showing) or _ranks_differ(showing)
 
 
-def _of_parameters(failed: Failed, sentence: str) -> str:
+def _of_parameters(failed: Failed, sentence: str, hint: str = "") -> str:
     """With the names of the parameters, where others are right."""
     everything = failed.split.subject.parameters
     if len(failed.names) == len(everything):
-        return sentence
-    return f"{listed(failed.names)}: {sentence}; of the other parameters it is right"
+        return sentence + hint
+    return f"of {listed(failed.names)} alone: {sentence}"
 
 
 def _factor(failed: Failed) -> Diagnosis | None:

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from bp_torch.judge.passes import foreign_code
 from bp_torch.splits.batch import Batch
 from bp_torch.splits.cuts import Cut
 
@@ -39,9 +40,13 @@ class Subject:
         return {n: p for n, p in self.module.named_parameters() if p.requires_grad}
 
     def gradient(self, batch: Batch) -> Gradients:
-        """By `backward`, as in training: autograd.grad does not go through every checkpoint."""
+        """By `backward`, as in training: autograd.grad does not go through every checkpoint.
+
+        Raises Refused: module or cost raised, as BatchNorm does for a single sample.
+        """
         self.clear()
-        backward_of_mean(self.module, self.cost, batch)
+        with foreign_code():
+            backward_of_mean(self.module, self.cost, batch)
         return self.taken()
 
     def clear(self) -> None:

@@ -6,6 +6,7 @@ from enum import Enum, auto
 import torch
 from torch import Tensor, nn
 
+from bp_torch.judge.passes import Refused
 from bp_torch.splits.batch import Batch
 from bp_torch.splits.cuts import Cut, uneven
 from bp_torch.splits.gradients import Gradients, Subject, combined, wide
@@ -61,10 +62,14 @@ def parts_of(kind: Kind, subject: Subject, batch: Batch, cut: Cut, truth: Gradie
 
 
 def gradient_of_part(subject: Subject, batch: Batch, part: tuple[int, ...]) -> Gradients:
-    """Nothing of no samples, nor of samples without weight: their mean is 0/0."""
+    """Nothing of no samples, of samples without weight, whose mean is 0/0, and of those that the
+    module refuses."""
     if not part:
         return {}
-    found = wide(subject.gradient(batch.part(part)))
+    try:
+        found = wide(subject.gradient(batch.part(part)))
+    except Refused:
+        return {}
     return found if all(g.isfinite().all() for g in found.values()) else {}
 
 

@@ -1,7 +1,7 @@
 """Whether a way of the user's gives the whole batch's gradient, and if not, what is known of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 
@@ -35,6 +35,8 @@ class Finding:
     row: SplitRow
     failed: Failed | None = None
     note: str = ""
+    unseen: str = ""
+    """A mistake that would look right here as well."""
 
 
 @dataclass(eq=False)
@@ -77,12 +79,15 @@ class Bench:
         row = row_of(tried, way, self.stage.dtype, truth, limits)
         split = self.split(tried)
         if row.ok:
-            return Finding(Standing.RIGHT, row, note=self._not_told(split, limits))
+            return Finding(Standing.RIGHT, row, unseen=self._not_told(split, limits))
         with self.stage.entered():
-            if self.kind is Kind.COUPLED:
-                truth = combined(split.shares, split.parts)
-                if row_of(tried, way, self.stage.dtype, truth, limits).ok:
-                    return Finding(Standing.COUPLED, row)
+            if all(count == 1 for count in tried.cut.counts(len(self.stage.batch))):
+                # Nobody's mistake, if ours gives the same.
+                ours = combined(split.shares, split.parts)
+                if row_of(tried, way, self.stage.dtype, ours, limits).ok:
+                    return Finding(Standing.COUPLED, replace(row, verdict="inconclusive"))
+                if self.kind is Kind.COUPLED:
+                    truth = ours
             failed = failure(tried, split, truth, limits)
             if next(failed.hypotheses(), None) is not None:
                 return Finding(Standing.WRONG, row, failed)
@@ -97,13 +102,12 @@ class Bench:
             row = row_of(tried, way, dtype, truth, limits)
             name = str(dtype).removeprefix("torch.")
             if row.ok:
-                said = (
-                    f"{way.value} computes in {name}, whatever it is given, and is judged by that"
-                )
+                said = f"{way.value} loses digits, as under autocast, and is judged by {name}'s"
                 with self.stage.entered():
                     unseen = hidden(split, truth, limits)
                 if not unseen:
                     return Finding(Standing.RIGHT, row, note=said)
+                row = replace(row, verdict="inconclusive")
                 return Finding(Standing.UNCLEAR, row, note=f"{said}, which hides: {unseen}")
             failed = failure(tried, split, truth, limits)
             with self.stage.entered():
@@ -112,7 +116,7 @@ class Bench:
         note = (
             f"{way.value} computes in fewer digits than it is given, and is off by more than those"
         )
-        return Finding(Standing.UNCLEAR, row, note=note)
+        return Finding(Standing.UNCLEAR, replace(row, verdict="inconclusive"), note=note)
 
     def _not_told(self, split: Split, limits: Tolerances) -> str:
         with self.stage.entered():
@@ -142,7 +146,7 @@ def row_of(
         way=way,
         parts=str(tried.cut),
         dtype=str(dtype).removeprefix("torch."),
-        ok=worst(units) <= 1,
+        verdict="right" if worst(units) <= 1 else "wrong",
         error=worst(units),
         relative=off.get(name, 0.0) / size if size else off.get(name, 0.0),
         parameter=name,

@@ -53,6 +53,8 @@ class Hypothesis:
     """In a word, for programs."""
     sentence: str
     gradients: Callable[[int], Gradients]
+    hint: str = ""
+    """What to look for where all parameters are wrong by it."""
 
 
 def hypotheses(split: Split) -> Iterator[Hypothesis]:
@@ -98,8 +100,7 @@ def weightings(of: Split) -> Iterator[tuple[str, str, list[float]]]:
         ones,
     )
     as_ddp = (
-        f"; where DistributedDataParallel averages over the ranks, multiply each rank's cost by "
-        f"{k} times that"
+        f"; DistributedDataParallel averages over the ranks, so multiply by {k} as well"
         if of.unit is Unit.RANK
         else ""
     )
@@ -179,12 +180,12 @@ def what_the_sampler_does(cut: Cut, n: int) -> str:
     counts = cut.counts(n)
     twice = [place for place, count in enumerate(counts) if count > 1]
     never = [place for place, count in enumerate(counts) if count == 0]
-    said = [f"repeats {_samples(twice)}, which count twice"] if twice else []
+    said = [f"repeats {_samples(twice)}"] if twice else []
     said += [f"leaves out {_samples(never)}"] if never else []
-    remedy = "a batch that the ranks divide has neither"
+    effect = f", which count{'s' * (len(twice) == 1)} twice" if twice and not never else ""
     return (
-        f"the sampler {' and '.join(said)}, so that {len(cut)} ranks have {cut} of {n} samples; "
-        f"{remedy}"
+        f"the sampler {' and '.join(said)}{effect}: its {len(cut)} ranks take {sum(cut.sizes)} of "
+        f"{n} samples; give it a number that the ranks divide, or uneven parts"
     )
 
 
@@ -196,16 +197,19 @@ def _not_reduced(of: Split) -> Iterator[Hypothesis]:
     """Each rank has its own."""
     k, n = len(of.cut), sum(of.cut.sizes)
     sentence = (
-        "each rank has the gradient of its own samples alone: it is not reduced over the ranks; "
-        "all_reduce it, and where DistributedDataParallel should, every parameter must take part "
-        "in the cost (find_unused_parameters=True)"
+        "each rank keeps the gradient of its own samples: it is not reduced over the ranks; "
+        "all_reduce it"
+    )
+    hint = (
+        " (DistributedDataParallel does not where it waits for a parameter that gets no gradient, "
+        "or is dropped before backward)"
     )
     for factors in ([1.0] * k, of.shares, [1 / k] * k, of.cut.sizes, [n * c for c in of.shares]):
 
         def own(rank: int, factors: Sequence[float] = factors) -> Gradients:
             return combined([factors[rank]], [of.parts[rank]])
 
-        yield Hypothesis("not reduced", sentence, own)
+        yield Hypothesis("not reduced", sentence, own, hint)
 
 
 def _padded(of: Split) -> Hypothesis:

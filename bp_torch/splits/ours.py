@@ -1,8 +1,8 @@
 """The right way through every split, which proves that module and cost are one mean over
 independent samples; or it comes out what else they are."""
 
-from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from bp_torch.judge.rows import Diagnosis
 from bp_torch.splits.cuts import Cut, sampled
@@ -15,8 +15,9 @@ from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import SplitRow, Way
 from bp_torch.splits.rounding import Tolerances
 from bp_torch.splits.stage import Stage
-from bp_torch.splits.ways import in_process, on_real_ranks
+from bp_torch.splits.ways import in_process, on_real_ranks, refusal
 
+NO_PARTS = "the module takes the whole batch alone, so that no split can be tried"
 IS_SUM = (
     "the cost adds up over the samples and is no mean: the gradients of parts add up to the whole "
     "batch's as they are, and nothing is divided; pass a mean, as with reduction='mean', or an "
@@ -34,6 +35,9 @@ def prove_ours(question: Question, stage: Stage, limits: Tolerances, record: Rec
     n = len(question.batch)
     rows, whole = [], []
     for way, cut in question.plan.ours(n):
+        if reason := refusal(stage, cut):
+            record.not_covered.append(f"{way.value}: {cut} ({reason})")
+            continue
         tried = Tried(Unit.RANK, cut, [in_process(stage, cut)])
         row = row_of(tried, way, stage.dtype, stage.truth, limits)
         covers = all(count == 1 for count in cut.counts(n))
@@ -41,11 +45,13 @@ def prove_ours(question: Question, stage: Stage, limits: Tolerances, record: Rec
         if covers:
             whole.append(row.ok)
     theirs = question.accumulate is not None or question.on_rank is not None
+    if not rows:
+        record.reasons.append(NO_PARTS)
     if all(whole):
         if not theirs:
             _real_ranks(question, stage, limits, rows, record)
         record.rows += rows if not theirs else [row for row in rows if row.ok]
-        _sampler(question, rows, theirs, record)
+        _sampler(question, theirs, record)
         return Kind.MEAN
     with stage.entered():
         kind = kind_of(stage.subject, stage.batch, stage.truth, limits)
@@ -55,7 +61,7 @@ def prove_ours(question: Question, stage: Stage, limits: Tolerances, record: Rec
     if kind is Kind.COUPLED or not theirs:
         record.reasons.append(said)
     if not theirs:
-        record.rows += rows
+        record.rows += [replace(row, verdict="inconclusive") for row in rows]
     return kind
 
 
@@ -81,19 +87,20 @@ def _with_sampler(row: SplitRow, cut: Cut, n: int) -> SplitRow:
     return replace(row, mistake=what_the_sampler_does(cut, n))
 
 
-def _sampler(question: Question, rows: Sequence[SplitRow], theirs: bool, record: Record) -> None:
+def _sampler(question: Question, theirs: bool, record: Record) -> None:
     """Whether it gives every sample once, here and where the ranks do not divide their number."""
     sampler, n = question.plan.sampler, len(question.batch)
     if sampler is None:
         return
-    wrong = [row for row in rows if not row.ok]
-    if wrong and not theirs:
-        mistake = "padded sampler" if "twice" in wrong[0].mistake else "samples dropped"
-        record.mistakes.append(Diagnosis(mistake, wrong[0].mistake))
+    for size, ranks in product((n, n + 1), question.plan.ranks):
+        cut = sampled(sampler, size, ranks)
+        counts = cut.counts(size)
+        if all(count == 1 for count in counts):
+            continue
+        said = what_the_sampler_does(cut, size)
+        if size > n:
+            record.warnings.append(said)
+        elif not theirs:  # else it will be told by their gradient
+            word = "padded sampler" if max(counts) > 1 else "samples dropped"
+            record.mistakes.append(Diagnosis(word, said))
         return
-    for ranks in question.plan.ranks:
-        for size in (n, n + 1):
-            cut = sampled(sampler, size, ranks)
-            if any(count != 1 for count in cut.counts(size)):
-                record.warnings.append(what_the_sampler_does(cut, size))
-                return

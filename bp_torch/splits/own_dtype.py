@@ -2,16 +2,20 @@
 
 from dataclasses import replace
 
+import torch
+
 from bp_torch.judge.rows import Diagnosis
 from bp_torch.splits.diagnosis import Tried
+from bp_torch.splits.gradients import Gradients
 from bp_torch.splits.independence import Kind
 from bp_torch.splits.judgement import Bench, row_of
 from bp_torch.splits.mistakes import Unit
 from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import SplitRow, Way
+from bp_torch.splits.rounding import FACTORS, Tolerances
 from bp_torch.splits.stage import Stage, within
-from bp_torch.splits.ways import accumulated, in_process, on_real_ranks
+from bp_torch.splits.ways import accumulated, in_process, on_real_ranks, refusal
 
 
 def hear_in_own_dtype(question: Question, bench: Bench, own: Stage, record: Record) -> None:
@@ -28,11 +32,13 @@ def hear_in_own_dtype(question: Question, bench: Bench, own: Stage, record: Reco
         if isinstance(tried, Failure):
             record.warnings.append(f"in the module's own dtype {tried}")
             continue
-        row = row_of(tried, way, own.dtype, truth, limits)
+        row, said = _judged(tried, way, own, truth, limits)
+        record.findings += said
         finite = all(g.isfinite().all() for each in tried.found for g in each.values())
         expected = all(gradient.isfinite().all() for gradient in own.truth.values())
-        record.rows.append(replace(row, required=not finite and expected))
-        if not finite and expected:
+        overflows = not finite and expected
+        record.rows.append(row if row.ok or overflows else replace(row, verdict="inconclusive"))
+        if overflows:
             record.mistakes.append(Diagnosis("overflow", _overflow(row)))
         elif not row.ok:
             record.warnings.append(
@@ -46,17 +52,33 @@ def _tries(question: Question, bench: Bench, own: Stage) -> list[tuple[Way, Trie
     plan, n = question.plan, len(question.batch)
     tries: list[tuple[Way, Tried | Failure]] = []
     if question.accumulate is not None:
-        cut = plan.of_micro_batches(n)[0]
+        cut = next(c for c in plan.of_micro_batches(n) if not refusal(own, c))
         tries.append((Way.ACCUMULATE, accumulated(own, question.accumulate, cut)))
     if question.on_rank is not None and not why_not_here(question.batch.y.device):
-        cut = plan.of_ranks(n)[0]
+        cut = next(c for c in plan.of_ranks(n) if not refusal(own, c))
         tries.append((Way.ON_RANK, on_real_ranks(own, question.on_rank, cut, question.timeout)))
     if not tries and bench.kind is Kind.MEAN:
         ours = plan.ours(n)
         for way in (Way.MICRO, Way.SIMULATED):
-            cut = max((cut for each, cut in ours if each is way), key=len)
+            cuts = [c for each, c in ours if each is way and not refusal(own, c)]
+            cut = max(cuts, key=len)
             tries.append((way, Tried(Unit.MICRO_BATCH, cut, [in_process(own, cut)])))
     return tries
+
+
+def _judged(
+    tried: Tried, way: Way, own: Stage, truth: Gradients, limits: Tolerances
+) -> tuple[SplitRow, list[str]]:
+    """By the digits of the dtype, or by fewer where it has them, as under autocast."""
+    row = row_of(tried, way, own.dtype, truth, limits)
+    for dtype in FACTORS:
+        if row.ok or torch.finfo(dtype).eps <= torch.finfo(own.dtype).eps:
+            continue
+        coarse = row_of(tried, way, dtype, truth, within(own, truth, own.limits(dtype)))
+        if coarse.ok:
+            said = f"on {row.dtype} {way.value} loses digits, as under autocast, and is right by "
+            return coarse, [f"{said}{coarse.dtype}'s"]
+    return row, []
 
 
 def _overflow(row: SplitRow) -> str:

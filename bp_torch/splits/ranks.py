@@ -26,9 +26,13 @@ import torch.distributed as dist
 
 from bp_torch.judge.isolation import how_it_ended
 from bp_torch.judge.undisturbed import quiet
+from bp_torch.splits.cuts import listed
 
 REASON = 100
 """Characters of what a rank raised that are shown."""
+
+GONE = ("/gloo/", "Connection", "Timed out")
+"""Of what is raised where another rank is missing."""
 
 LINGER = 1.0
 """Seconds that a rank which is done stays there for the others; when it goes, those that still wait
@@ -43,14 +47,15 @@ is imported here: what is here is there in the next ones."""
 class Failure:
     """What became of a rank that did not come to its end."""
 
-    rank: int
+    who: str
+    """As "rank 0"."""
     how: str
     """As "raised ValueError: …" or "does not end within 30 s"."""
     raised: bool = False
     """Whether it is the user's code that raised."""
 
     def __str__(self) -> str:
-        return f"rank {self.rank} {self.how}"
+        return f"{self.who} {self.how}"
 
 
 def why_not_here(device: torch.device) -> str:
@@ -104,7 +109,7 @@ def on_ranks(
                         failures.append(outcome)
                     else:
                         results[rank] = outcome
-            silent = [Failure(r, f"does not end within {timeout:g} s") for r in waiting.values()]
+            silent = sorted(waiting.values())
             for pipe in pipes:
                 with suppress(OSError):
                     pipe.send("all are done")
@@ -116,38 +121,41 @@ def on_ranks(
                 process.join()
             for pipe in pipes:
                 pipe.close()
-    if failures or silent:
-        return _culprit([*failures, *silent], len(results))
+    if failures:
+        return _culprit(failures, bool(results))
+    if silent:
+        who, many = f"rank{'s' * (len(silent) > 1)} {listed(silent)}", len(silent) > 1
+        return Failure(who, f"{'do' if many else 'does'} not end within {timeout:g} s")
     if any(result.pop(IMPORTED) for result in results.values()):
         with quiet():
             importlib.import_module(SLOW_IMPORT)
     return [results[rank] for rank in range(ranks)]
 
 
-def _culprit(failures: list[Failure], done: int) -> Failure:
-    """The one that the others failed by: they say that the connection has been closed."""
+def _culprit(failures: list[Failure], some_are_done: bool) -> Failure:
+    """The one that the others failed by: those are told by gloo that somebody has gone."""
     for failure in failures:
-        if "Connection" not in failure.how and "Timed out" not in failure.how:
+        if not any(word in failure.how for word in GONE):
             return failure
-    if done:
-        waiting = failures[0].rank
+    if some_are_done:
         how = "waits for another that has already returned: all must make the same collective calls"
-        return Failure(waiting, how)
+        return Failure(failures[0].who, how)
     return failures[0]
 
 
 def _received(pipe: Any, rank: int, process: Any) -> dict[str, Any] | Failure:
+    who = f"rank {rank}"
     try:
         kind, content = pipe.recv()
     except (EOFError, OSError):
         process.join()
-        return Failure(rank, f"died: {how_it_ended(process.exitcode or 0)}")
+        return Failure(who, f"died: {how_it_ended(process.exitcode or 0)}")
     if kind == "result":
         found: dict[str, Any] = content
         return found
     if kind == "raised":
-        return Failure(rank, f"raised {content}", raised=True)
-    return Failure(rank, f"finds no way to the others ({content})")
+        return Failure(who, f"raised {content}", raised=True)
+    return Failure(who, f"finds no way to the others ({content})")
 
 
 def _rank(
@@ -181,5 +189,6 @@ def _rank(
 
 
 def _said(error: BaseException) -> str:
+    error = getattr(error, "error", error)  # of what refused to run, why
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return textwrap.shorten(f"{type(error).__name__}: {first}", REASON, placeholder=" …")

@@ -3,11 +3,13 @@
 import textwrap
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from bp_torch.judge.rows import Diagnosis
 
 WIDTH = 80
+Verdict: TypeAlias = Literal["right", "wrong", "inconclusive"]
+
 SHOWN = 8
 """Wrong rows that the text shows; of those that are right it has the worst of each way."""
 
@@ -31,7 +33,8 @@ class SplitRow:
     parts: str
     """The sizes of the parts, as "4, 3, 2 and 1"."""
     dtype: str
-    ok: bool
+    verdict: Verdict
+    """"wrong" is the user's way, or sampler; what is nobody's mistake is "inconclusive"."""
     error: float
     """In units of what rounding can do: what is right is at most 1."""
     relative: float
@@ -39,8 +42,11 @@ class SplitRow:
     parameter: str
     mistake: str = ""
     """In a sentence, where it has one."""
-    required: bool = True
-    """Whether it counts for the verdict."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it gives the whole batch's gradient."""
+        return self.verdict == "right"
 
     @property
     def split(self) -> str:
@@ -52,7 +58,7 @@ class SplitRow:
 class SplitsReport:
     """The outcome of `compare_splits`."""
 
-    verdict: Literal["right", "wrong", "inconclusive"]
+    verdict: Verdict
     reason: str = ""
     """Why it is inconclusive; else empty."""
     diagnosis: Diagnosis | None = None
@@ -93,11 +99,11 @@ def _table(rows: tuple[SplitRow, ...]) -> list[str]:
     for row in rows:
         if row.ok and row.error >= worst.get((row.way, row.dtype), row).error:
             worst[row.way, row.dtype] = row
-    lines = [f"{'split':41}{'dtype':9}{'off by':>8}{'of rounding':>13}"]
+    lines = [f"{'split':37}{'dtype':9}{'off by':>8}{'of rounding':>13}"]
     for row in (*failed[:SHOWN], *worst.values()):
-        split = textwrap.shorten(row.split, 40, placeholder=" …")
-        outcome = "right" if row.ok else ("wrong" if row.required else "fails")
-        lines.append(f"{split:41}{row.dtype:9}{row.relative:8.0e}{row.error:13.2g}  {outcome}")
+        split = textwrap.shorten(row.split, 36, placeholder=" …")
+        numbers = f"{row.relative:8.0e}{row.error:13.2g}"
+        lines.append(f"{split:37}{row.dtype:9}{numbers}  {row.verdict}")
     if len(failed) > SHOWN:
         lines.append(f"… and {len(failed) - SHOWN} more")
     return lines

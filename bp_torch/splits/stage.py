@@ -1,14 +1,14 @@
 """Where it is tried: the module and its samples in float64, or as they are, and the truth there."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from bp_torch.judge.passes import note
+from bp_torch.judge.passes import Refused, note
 from bp_torch.splits.batch import Batch
 from bp_torch.splits.borrowing import borrowed
 from bp_torch.splits.cuts import uneven
@@ -54,7 +54,15 @@ class Stage:
     @property
     def nearby(self) -> "Stage":
         """The same a little to the side, which float64 sees and float32 does not."""
-        return replace(self, move=MOVE)
+        generator = torch.Generator().manual_seed(1)
+
+        def aside(tensor: Tensor) -> Tensor:
+            if not tensor.is_floating_point():
+                return tensor
+            move = 2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1
+            return tensor * (1 + MOVE * move.to(tensor))
+
+        return replace(self, move=MOVE, batch=self.batch.each(aside))
 
     @cached_property
     def dtype(self) -> torch.dtype:
@@ -86,7 +94,8 @@ class Stage:
     @cached_property
     def size(self) -> Gradients:
         """Σ|gₖ|, at least that of the whole."""
-        with self.entered():
+        size = Gradients()
+        with self.entered(), suppress(Refused):  # as BatchNorm does a single sample
             _, size = in_parts(self.subject, self.batch, uneven(len(self.batch), 4))
         found = {n: g.abs() for n, g in self.truth.items()}
         for name, gradient in wide(size).items():
@@ -115,9 +124,9 @@ def own_stage(subject: Subject, batch: Batch) -> Stage:
     stage = Stage(subject, batch, wide=False)
     try:
         _ = stage.truth
-    except Exception as error:
-        note(error, "raised by the module or the cost on the whole batch")
-        raise
+    except Refused as refusal:
+        note(refusal.error, "raised by the module or the cost on the whole batch")
+        raise refusal.error from None
     return stage
 
 
@@ -128,7 +137,7 @@ def wide_stage(subject: Subject, batch: Batch) -> Stage | None:
         try:
             if all(gradient.isfinite().all() for gradient in stage.truth.values()):
                 return stage
-        except Exception:  # foreign code, which has run as it is
+        except Refused:
             continue
     return None
 

@@ -11,7 +11,7 @@ from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import Way
 from bp_torch.splits.stage import Stage, within
-from bp_torch.splits.ways import accumulated, adds_to_what_is_there, on_real_ranks
+from bp_torch.splits.ways import accumulated, adds_to_what_is_there, on_real_ranks, refusal
 
 ADDS = "accumulate adds to a gradient that is there before; zero it before each step"
 
@@ -22,6 +22,7 @@ def hear_accumulate(question: Question, bench: Bench, own: Stage, record: Record
     if loop is None:
         return
     cuts = question.plan.of_micro_batches(len(question.batch))
+    cuts = [cut for cut in cuts if _is_taken(bench.stage, cut, record)]
     try:
         tries = [accumulated(bench.stage, loop, cut) for cut in cuts]
     except Exception:
@@ -55,6 +56,8 @@ def hear_on_rank(question: Question, bench: Bench, own: Stage, record: Record) -
 
     findings = []
     for cut in question.plan.of_ranks(n):
+        if not _is_taken(bench.stage, cut, record):
+            continue
         tried = run(bench.stage, cut)
         if isinstance(tried, Failure) and tried.raised and bench.stage is not own:
             again = run(own, cut)
@@ -65,9 +68,17 @@ def hear_on_rank(question: Question, bench: Bench, own: Stage, record: Record) -
             break
         findings.append(bench.judge(tried, Way.ON_RANK, _again(run, cut)))
     _put_on_record(findings, bench, record)
-    if record.reasons or question.plan.sampler is not None or not question.plan.uneven:
+    told = record.mistakes or record.reasons
+    if told or question.plan.sampler is not None or not question.plan.uneven:
         return
     _without_samples(question, run(bench.stage, Cut((tuple(range(n)), ()))), bench, record)
+
+
+def _is_taken(stage: Stage, cut: Cut, record: Record) -> bool:
+    reason = refusal(stage, cut)
+    if reason:
+        record.not_covered.append(f"parts of {cut} ({reason})")
+    return not reason
 
 
 def _again(
@@ -88,7 +99,7 @@ def _without_samples(
     else:
         truth, limits = bench.stage.truth, bench.limits
         row = row_of(tried, Way.ON_RANK, bench.stage.dtype, truth, limits)
-        record.rows.append(replace(row, required=question.empty))
+        record.rows.append(row)
         if row.ok:
             return
         is_nan = any(not g.isfinite().all() for each in tried.found for g in each.values())
@@ -123,11 +134,18 @@ def _put_on_record(findings: Sequence[Finding], bench: Bench, record: Record) ->
     for finding in findings:
         if finding.standing is Standing.UNCLEAR:
             record.reasons.append(finding.note)
-        elif finding.standing is Standing.RIGHT and " computes in " in finding.note:
+        elif finding.standing is Standing.COUPLED:
+            record.reasons.append(
+                f"with parts of {finding.row.parts} the gradients are not those that the samples "
+                f"have in the whole batch, whoever adds them up"
+            )
+        elif finding.note:
             record.findings.append(finding.note)
-    untold = [f.note for f in findings if f.standing is Standing.RIGHT and f.note]
-    if len(untold) == len(findings) and " computes in " not in untold[0]:
+    if not findings and not record.reasons:
+        record.reasons.append("no split could be tried")
+    # The first cut is the one with the most parts, uneven where they may be.
+    if findings and findings[0].unseen:
         record.reasons.append(
-            f"it is right here, and so would be a mistake ({untold[0]}): the samples give all but "
-            f"the same gradient; pass others"
+            f"it is right here, and so would be a mistake ({findings[0].unseen}): the samples give "
+            f"all but the same gradient; pass others"
         )

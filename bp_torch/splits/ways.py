@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bp_torch.judge.passes import note
+from bp_torch.judge.passes import Refused, note
 from bp_torch.splits.cuts import (
     Cut,
     Sampler,
@@ -65,7 +65,7 @@ class Plan:
         if n <= MOST_SINGLE:
             cuts.append((Way.MICRO, even(n, n)))
         if self.sampler is not None:
-            return cuts + [(Way.SIMULATED, sampled(self.sampler, n, r)) for r in range(1, most + 1)]
+            return cuts + [(Way.SIMULATED, sampled(self.sampler, n, r)) for r in self.ranks]
         cuts += [(Way.SIMULATED, even(n, ranks)) for ranks in range(1, most + 1)]
         cuts.append((Way.SIMULATED, strided(n, min(n, 3))))
         return [*cuts, (Way.ORDER, shuffled(n, min(n, 3), self.seed)), (Way.ORDER, backwards(n, 2))]
@@ -76,6 +76,15 @@ def in_process(stage: Stage, cut: Cut) -> Gradients:
     with stage.entered():
         total, _ = in_parts(stage.subject, stage.batch, cut)
         return wide(total)
+
+
+def refusal(stage: Stage, cut: Cut) -> str:
+    """Why the module does not take such parts, as BatchNorm no single sample; "" where it does."""
+    try:
+        in_process(stage, cut)
+    except Refused as refused:
+        return refused.reason
+    return ""
 
 
 def accumulated(stage: Stage, accumulate: Accumulate, cut: Cut) -> Tried:
