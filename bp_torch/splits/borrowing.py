@@ -36,6 +36,8 @@ def borrowed(
         stack.callback(_give_back, kept, states)
         stack.enter_context(_other_generators())
         stack.enter_context(undisturbed())
+        if wide:  # 3 / 11 of whole numbers has the default dtype
+            torch.set_default_dtype(torch.float64)
         for parameter in parameters:
             parameter.grad = None
             parameter.data = _copied(parameter.data, wide)

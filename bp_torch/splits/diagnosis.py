@@ -143,7 +143,7 @@ def _said_of(factor: float) -> Diagnosis:
             "sign", f"the gradient is {factor:g} times the right one: its sign is wrong"
         )
     power = math.log2(factor)
-    if factor >= LOSS_SCALE and abs(power - round(power)) < 1e-9:
+    if factor >= LOSS_SCALE and abs(power - round(power)) < 1e-6:
         return Diagnosis(
             "not unscaled",
             f"the gradient is {factor:g} = 2^{round(power)} times too large: the cost has been "
@@ -151,7 +151,7 @@ def _said_of(factor: float) -> Diagnosis:
         )
     whole = factor if factor > 1 else 1 / factor
     text = f"the gradient is {whole:.6g} times too {'large' if factor > 1 else 'small'}"
-    if abs(whole - round(whole)) < 1e-9 * whole:
+    if abs(whole - round(whole)) < 1e-6 * whole:
         why = (
             f"as where {round(whole)} parts are added and nothing divides by {round(whole)}"
             if factor > 1

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from functools import cached_property
 
 import torch
 
@@ -45,13 +44,10 @@ class Bench:
 
     stage: Stage
     kind: Kind
+    dtype: torch.dtype
+    """Whose digits a right gradient has here."""
     limits: Tolerances
-
-    @cached_property
-    def coarser(self) -> list[tuple[torch.dtype, Tolerances]]:
-        """What rounding can do in dtypes of fewer digits."""
-        eps = torch.finfo(self.stage.dtype).eps
-        return [(d, self.stage.limits(d)) for d in FACTORS if torch.finfo(d).eps > eps]
+    """What rounding in it can do."""
 
     def split(self, tried: Tried) -> Split:
         """With the gradients of its parts, the samples' module being lent meanwhile."""
@@ -75,50 +71,56 @@ class Bench:
         Args:
             again: tries the same on another stage.
         """
-        truth, limits = self.stage.truth, self.limits
-        row = row_of(tried, way, self.stage.dtype, truth, limits)
-        split = self.split(tried)
+        split, truth = self.split(tried), self.stage.truth
+        row = row_of(tried, way, self.dtype, truth, self.limits)
         if row.ok:
-            return Finding(Standing.RIGHT, row, unseen=self._not_told(split, limits))
-        with self.stage.entered():
-            if all(count == 1 for count in tried.cut.counts(len(self.stage.batch))):
-                # Nobody's mistake, if ours gives the same.
-                ours = combined(split.shares, split.parts)
-                if row_of(tried, way, self.stage.dtype, ours, limits).ok:
-                    return Finding(Standing.COUPLED, replace(row, verdict="inconclusive"))
-                if self.kind is Kind.COUPLED:
-                    truth = ours
-            failed = failure(tried, split, truth, limits)
-            if next(failed.hypotheses(), None) is not None:
-                return Finding(Standing.WRONG, row, failed)
-        nearby = again(self.stage.nearby) if self.stage.dtype == torch.float64 else None
-        if nearby is None or follows(nearby.found[0], tried.found[0]):
+            return Finding(Standing.RIGHT, row, unseen=self._unseen(split, self.limits))
+        if all(count == 1 for count in tried.cut.counts(len(self.stage.batch))):
+            ours = combined(split.shares, split.parts)
+            if row_of(tried, way, self.dtype, ours, self.limits).ok:  # nobody's mistake
+                return Finding(Standing.COUPLED, replace(row, verdict="inconclusive"))
+            truth = ours if self.kind is Kind.COUPLED else truth
+        failed = failure(tried, split, truth, self.limits)
+        if self._has_a_name(failed):
             return Finding(Standing.WRONG, row, failed)
-        return self._with_fewer_digits(tried, way, split, truth)
-
-    def _with_fewer_digits(self, tried: Tried, way: Way, split: Split, truth: Gradients) -> Finding:
-        """What casts to fewer digits on its way, as autocast does, is judged by those."""
-        for dtype, limits in self.coarser:
-            row = row_of(tried, way, dtype, truth, limits)
-            name = str(dtype).removeprefix("torch.")
-            if row.ok:
-                said = f"{way.value} loses digits, as under autocast, and is judged by {name}'s"
-                with self.stage.entered():
-                    unseen = hidden(split, truth, limits)
-                if not unseen:
-                    return Finding(Standing.RIGHT, row, note=said)
-                row = replace(row, verdict="inconclusive")
-                return Finding(Standing.UNCLEAR, row, note=f"{said}, which hides: {unseen}")
-            failed = failure(tried, split, truth, limits)
-            with self.stage.entered():
-                if next(failed.hypotheses(), None) is not None:
-                    return Finding(Standing.WRONG, row, failed)
-        note = (
-            f"{way.value} computes in fewer digits than it is given, and is off by more than those"
-        )
+        for dtype in FACTORS:
+            if torch.finfo(dtype).eps <= torch.finfo(self.dtype).eps:
+                continue
+            if dtype.itemsize < torch.float32.itemsize and self._has_all_digits(tried, again):
+                return Finding(Standing.WRONG, row, failed)
+            limits = self.stage.limits(dtype)
+            coarse, failed = (
+                row_of(tried, way, dtype, truth, limits),
+                failure(tried, split, truth, limits),
+            )
+            if coarse.ok:
+                return self._by_fewer_digits(coarse, way, split, limits)
+            if self._has_a_name(failed):
+                return Finding(Standing.WRONG, row, failed)
+        note = f"{way.value} loses digits, and is off by more than they are worth"
         return Finding(Standing.UNCLEAR, replace(row, verdict="inconclusive"), note=note)
 
-    def _not_told(self, split: Split, limits: Tolerances) -> str:
+    def _by_fewer_digits(
+        self, row: SplitRow, way: Way, split: Split, limits: Tolerances
+    ) -> Finding:
+        """What loses digits on its way, as a cast or autocast does, is judged by those it has."""
+        if row.dtype == "float32":  # a factor such as n / N is often one
+            return Finding(Standing.RIGHT, row, unseen=self._unseen(split, limits))
+        said = f"{way.value} loses digits, as under autocast, and is judged by those of {row.dtype}"
+        if unseen := self._unseen(split, limits):
+            row = replace(row, verdict="inconclusive")
+            return Finding(Standing.UNCLEAR, row, note=f"{said}, which hides: {unseen}")
+        return Finding(Standing.RIGHT, row, note=said)
+
+    def _has_all_digits(self, tried: Tried, again: Callable[[Stage], Tried | None]) -> bool:
+        nearby = again(self.stage.nearby) if self.dtype == torch.float64 else None
+        return nearby is None or follows(nearby.found[0], tried.found[0])
+
+    def _has_a_name(self, failed: Failed) -> bool:
+        with self.stage.entered():
+            return next(failed.hypotheses(), None) is not None
+
+    def _unseen(self, split: Split, limits: Tolerances) -> str:
         with self.stage.entered():
             return hidden(split, self.stage.truth, limits)
 

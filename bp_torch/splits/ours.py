@@ -4,18 +4,21 @@ independent samples; or it comes out what else they are."""
 from dataclasses import replace
 from itertools import product
 
+import torch
+
+from bp_torch.judge.passes import Refused
 from bp_torch.judge.rows import Diagnosis
 from bp_torch.splits.cuts import Cut, sampled
 from bp_torch.splits.diagnosis import Tried
 from bp_torch.splits.independence import Kind, kind_of, why_coupled
-from bp_torch.splits.judgement import row_of
+from bp_torch.splits.judgement import Bench, row_of
 from bp_torch.splits.mistakes import Unit, what_the_sampler_does
 from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import SplitRow, Way
 from bp_torch.splits.rounding import Tolerances
 from bp_torch.splits.stage import Stage
-from bp_torch.splits.ways import in_process, on_real_ranks, refusal
+from bp_torch.splits.ways import in_process, on_real_ranks
 
 NO_PARTS = "the module takes the whole batch alone, so that no split can be tried"
 IS_SUM = (
@@ -30,55 +33,67 @@ IS_WEIGHTED = (
 )
 
 
-def prove_ours(question: Question, stage: Stage, limits: Tolerances, record: Record) -> Kind:
-    """What the cost is of its parts; the rows, and where it is no mean the reason, go on record."""
-    n = len(question.batch)
-    rows, whole = [], []
-    for way, cut in question.plan.ours(n):
-        if reason := refusal(stage, cut):
-            record.not_covered.append(f"{way.value}: {cut} ({reason})")
-            continue
-        tried = Tried(Unit.RANK, cut, [in_process(stage, cut)])
-        row = row_of(tried, way, stage.dtype, stage.truth, limits)
-        covers = all(count == 1 for count in cut.counts(n))
-        rows.append(row if covers or row.ok else _with_sampler(row, cut, n))
-        if covers:
-            whole.append(row.ok)
+def prove_ours(question: Question, stage: Stage, record: Record) -> Bench:
+    """What the cost is of its parts, and by which digits; the rows, and where it is no mean the
+    reason, go on record."""
     theirs = question.accumulate is not None or question.on_rank is not None
+    for dtype in stage.dtypes:
+        limits = stage.limits(dtype)
+        rows, is_mean = _in_process(question, stage, dtype, limits, record)
+        if not is_mean:
+            with stage.entered():
+                kind = kind_of(stage.subject, stage.batch, stage.truth, limits)
+        bench = Bench(stage, Kind.MEAN if is_mean else kind, dtype, limits)
+        if bench.kind is not Kind.COUPLED:
+            break
+    else:
+        bench = Bench(stage, kind, stage.dtypes[0], stage.limits(stage.dtypes[0]))
     if not rows:
         record.reasons.append(NO_PARTS)
-    if all(whole):
+    if bench.kind is Kind.MEAN:
         if not theirs:
-            _real_ranks(question, stage, limits, rows, record)
+            _real_ranks(question, bench, rows, record)
         record.rows += rows if not theirs else [row for row in rows if row.ok]
         _sampler(question, theirs, record)
-        return Kind.MEAN
-    with stage.entered():
-        kind = kind_of(stage.subject, stage.batch, stage.truth, limits)
-    said = {Kind.SUM: IS_SUM, Kind.WEIGHTED: IS_WEIGHTED}.get(kind) or why_coupled(
-        question.subject.module
-    )
-    if kind is Kind.COUPLED or not theirs:
-        record.reasons.append(said)
+        return bench
+    said = {Kind.SUM: IS_SUM, Kind.WEIGHTED: IS_WEIGHTED}.get(bench.kind)
+    if said is None or not theirs:
+        record.reasons.append(said or why_coupled(question.subject.module))
     if not theirs:
         record.rows += [replace(row, verdict="inconclusive") for row in rows]
-    return kind
+    return bench
 
 
-def _real_ranks(
-    question: Question, stage: Stage, limits: Tolerances, rows: list[SplitRow], record: Record
-) -> None:
+def _in_process(
+    question: Question, stage: Stage, dtype: torch.dtype, limits: Tolerances, record: Record
+) -> tuple[list[SplitRow], bool]:
+    """The rows, and whether all that have every sample once are right."""
+    n, rows, is_mean = len(question.batch), [], True
+    for way, cut in question.plan.ours(n):
+        try:
+            tried = Tried(Unit.RANK, cut, [in_process(stage, cut)])
+        except Refused as refused:
+            record.not_covered.append(f"{way.value}: {cut} ({refused.reason})")
+            continue
+        row = row_of(tried, way, dtype, stage.truth, limits)
+        covers = all(count == 1 for count in cut.counts(n))
+        rows.append(row if covers or row.ok else _with_sampler(row, cut, n))
+        is_mean = is_mean and (row.ok or not covers)
+    return rows, is_mean
+
+
+def _real_ranks(question: Question, bench: Bench, rows: list[SplitRow], record: Record) -> None:
     n = len(question.batch)
     reason = why_not_here(question.batch.y.device)
     if not question.plan.ranks or reason:
         record.not_covered.append(f"real ranks: {reason or 'none are asked for'}")
         return
     for cut in question.plan.of_ranks(n):
-        tried = on_real_ranks(stage, None, cut, question.timeout)
+        tried = on_real_ranks(bench.stage, None, cut, question.timeout)
         if isinstance(tried, Failure):
             record.not_covered.append(f"real ranks: {tried}")
             return
-        row = row_of(tried, Way.REAL, stage.dtype, stage.truth, limits)
+        row = row_of(tried, Way.REAL, bench.dtype, bench.stage.truth, bench.limits)
         covers = all(count == 1 for count in cut.counts(n))
         rows.append(row if covers or row.ok else _with_sampler(row, cut, n))
 

@@ -13,7 +13,7 @@ from bp_torch.splits.mistakes import Unit
 from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import SplitRow, Way
-from bp_torch.splits.rounding import FACTORS, Tolerances
+from bp_torch.splits.rounding import FACTORS
 from bp_torch.splits.stage import Stage, within
 from bp_torch.splits.ways import accumulated, in_process, on_real_ranks, refusal
 
@@ -27,12 +27,11 @@ def hear_in_own_dtype(question: Question, bench: Bench, own: Stage, record: Reco
     if bench.stage is own or own.is_float64 or record.mistakes or record.reasons:
         return
     truth = bench.stage.truth
-    limits = within(own, truth, own.limits(own.dtype))
     for way, tried in _tries(question, bench, own):
         if isinstance(tried, Failure):
             record.warnings.append(f"in the module's own dtype {tried}")
             continue
-        row, said = _judged(tried, way, own, truth, limits)
+        row, said = _judged(tried, way, own, truth)
         record.findings += said
         finite = all(g.isfinite().all() for each in tried.found for g in each.values())
         expected = all(gradient.isfinite().all() for gradient in own.truth.values())
@@ -66,19 +65,19 @@ def _tries(question: Question, bench: Bench, own: Stage) -> list[tuple[Way, Trie
     return tries
 
 
-def _judged(
-    tried: Tried, way: Way, own: Stage, truth: Gradients, limits: Tolerances
-) -> tuple[SplitRow, list[str]]:
+def _judged(tried: Tried, way: Way, own: Stage, truth: Gradients) -> tuple[SplitRow, list[str]]:
     """By the digits of the dtype, or by fewer where it has them, as under autocast."""
-    row = row_of(tried, way, own.dtype, truth, limits)
-    for dtype in FACTORS:
-        if row.ok or torch.finfo(dtype).eps <= torch.finfo(own.dtype).eps:
-            continue
-        coarse = row_of(tried, way, dtype, truth, within(own, truth, own.limits(dtype)))
-        if coarse.ok:
-            said = f"on {row.dtype} {way.value} loses digits, as under autocast, and is right by "
-            return coarse, [f"{said}{coarse.dtype}'s"]
-    return row, []
+    (dtype,) = own.dtypes
+    coarser = [d for d in FACTORS if torch.finfo(d).eps > torch.finfo(dtype).eps]
+    rows = [
+        row_of(tried, way, each, truth, within(own, truth, own.limits(each)))
+        for each in (dtype, *coarser)
+    ]
+    row = next((row for row in rows if row.ok), rows[0])
+    if row is rows[0]:
+        return row, []
+    said = f"on {rows[0].dtype} {way.value} loses digits, as under autocast, and is right by those"
+    return row, [f"{said} of {row.dtype}"]
 
 
 def _overflow(row: SplitRow) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -14,6 +14,7 @@ from bp_torch.splits.borrowing import borrowed
 from bp_torch.splits.cuts import uneven
 from bp_torch.splits.gradients import Gradients, Subject, in_parts, wide
 from bp_torch.splits.rounding import (
+    FACTORS,
     MOVE,
     PEER,
     Tolerances,
@@ -40,6 +41,7 @@ class Stage:
     """Whether whatever reaches torch is made float64: the code says float32 somewhere."""
     move: float = 0.0
     """By what share of themselves the parameters are moved."""
+    _limits: dict[torch.dtype, Tolerances] = field(default_factory=dict)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -62,21 +64,22 @@ class Stage:
             move = 2 * torch.rand(tensor.shape, generator=generator, dtype=torch.float64) - 1
             return tensor * (1 + MOVE * move.to(tensor))
 
-        return replace(self, move=MOVE, batch=self.batch.each(aside))
+        return Stage(
+            self.subject, self.batch.each(aside), self.wide, everything=self.everything, move=MOVE
+        )
 
     @cached_property
-    def dtype(self) -> torch.dtype:
-        """Of whose digits a right gradient is: float64 here, if nothing in the module has fewer;
-        else the coarsest of the parameters'."""
+    def dtypes(self) -> list[torch.dtype]:
+        """Whose digits a right gradient may have here, the finest first. Something or other in
+        float64 is often cast to float32; what has fewer digits is recognised by that."""
         own = {p.dtype for p in self.subject.parameters.values()}
-        coarsest = max(own, key=lambda dtype: torch.finfo(dtype).eps)
+        coarsest = max(own, key=_eps)
         if not self.wide:
-            return coarsest
-        return (
-            torch.float64
-            if follows(self.nearby.truth, self.truth)
-            else max(coarsest, torch.float32, key=lambda dtype: torch.finfo(dtype).eps)
-        )
+            return [coarsest]
+        few = _eps(coarsest) > _eps(torch.float32)
+        if few or not follows(self.nearby.truth, self.truth):
+            return list(FACTORS)
+        return [torch.float64, torch.float32]
 
     @property
     def is_float64(self) -> bool:
@@ -105,8 +108,12 @@ class Stage:
 
     def limits(self, dtype: torch.dtype) -> Tolerances:
         """What rounding in that dtype can do here."""
-        with self.entered():
-            return tolerances(self.subject, self.batch, self.truth, self.size, dtype)
+        if dtype not in self._limits:
+            with self.entered():
+                self._limits[dtype] = tolerances(
+                    self.subject, self.batch, self.truth, self.size, dtype
+                )
+        return self._limits[dtype]
 
     def varies(self) -> bool:
         """Whether a second run gives another gradient."""
@@ -146,3 +153,7 @@ def within(own: Stage, truth: Gradients, limits: Tolerances) -> Tolerances:
     """With room for what the whole batch is off by in the same dtype."""
     peer = errors(own.truth, truth)
     return {name: limit + PEER * peer.get(name, 0.0) for name, limit in limits.items()}
+
+
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps

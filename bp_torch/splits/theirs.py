@@ -98,7 +98,7 @@ def _without_samples(
         said = f"with a rank that has no samples {tried}"
     else:
         truth, limits = bench.stage.truth, bench.limits
-        row = row_of(tried, Way.ON_RANK, bench.stage.dtype, truth, limits)
+        row = row_of(tried, Way.ON_RANK, bench.dtype, truth, limits)
         record.rows.append(row)
         if row.ok:
             return
@@ -117,10 +117,11 @@ def _without_samples(
 
 
 def _as_it_is(bench: Bench, own: Stage, what: str, record: Record) -> Bench:
-    name = str(own.dtype).removeprefix("torch.")
+    (dtype,) = own.dtypes
+    name = str(dtype).removeprefix("torch.")
     record.findings.append(f"{what} cannot be run in float64, and was judged in {name}")
-    limits = within(own, bench.stage.truth, own.limits(own.dtype))
-    return Bench(own, bench.kind, limits)
+    limits = within(own, bench.stage.truth, own.limits(dtype))
+    return Bench(own, bench.kind, dtype, limits)
 
 
 def _put_on_record(findings: Sequence[Finding], bench: Bench, record: Record) -> None:

@@ -1,0 +1,49 @@
+"""Right code of every kind is called right, and the same code with a mistake is not."""
+
+import loops
+import pytest
+from problems import PROBLEMS, Problem
+
+import bp_torch as bp
+
+
+def compared(problem: Problem, **options):
+    return bp.compare_splits(
+        problem.module, problem.x, problem.y, problem.cost, weight=problem.weight, **options
+    )
+
+
+@pytest.fixture(params=PROBLEMS)
+def problem(request):
+    return PROBLEMS[request.param]()
+
+
+def test_every_split_gives_one_gradient(problem):
+    report = compared(problem, ranks=())
+    assert report.verdict == "right", report
+    assert {row.way for row in report.rows} >= {bp.splits.Way.MICRO, bp.splits.Way.SIMULATED}
+
+
+def by_weight(scale):
+    """A loop that knows what each part counts."""
+
+    def make(problem):
+        loop = loops.looping(scale)
+        weight = problem.weight or len
+        return lambda module, cost, parts: loop(module, cost, parts, weight=weight)
+
+    return make
+
+
+def test_a_right_loop_is_right_and_a_mean_of_means_is_not(problem):
+    report = compared(problem, accumulate=by_weight(lambda n, total, k, place: n / total)(problem))
+    assert report.verdict == "right", report
+    wrong = by_weight(lambda n, total, k, place: 1 / k)(problem)
+    report = compared(problem, accumulate=wrong)
+    assert (report.verdict, report.diagnosis.mistake) == ("wrong", "mean of means"), report
+
+
+def test_a_loop_that_never_divides_is_named(problem):
+    report = compared(problem, accumulate=by_weight(lambda n, total, k, place: 1)(problem))
+    assert (report.verdict, report.diagnosis.mistake) == ("wrong", "not divided"), report
+    assert "4 times too large" in str(report.diagnosis)
