@@ -11,7 +11,7 @@ from bp_torch.splits.cuts import Cut, listed
 from bp_torch.splits.gradients import Gradients, combined
 from bp_torch.splits.independence import gradient_of_part, solved
 from bp_torch.splits.mistakes import Hypothesis, Split, Unit, hypotheses, weightings
-from bp_torch.splits.rounding import TELLING, Tolerances, units_of, worst
+from bp_torch.splits.rounding import TELLING, Tolerances, largest, units_of, worst
 
 LEAST_SHARE = 1e-9
 """Weights that differ by less are the same."""
@@ -99,8 +99,8 @@ def diagnose(failures: Sequence[Failed]) -> Diagnosis | None:
 
 def _of_parameters(failed: Failed, sentence: str, hint: str = "") -> str:
     """With the names of the parameters, where others are right."""
-    everything = failed.split.subject.parameters
-    if len(failed.names) == len(everything):
+    others = set(failed.truth) - set(failed.names)
+    if not any(largest(failed.truth[name]) for name in others):
         return sentence + hint
     return f"of {listed(failed.names)} alone: {sentence}"
 

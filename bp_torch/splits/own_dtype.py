@@ -68,16 +68,15 @@ def _tries(question: Question, bench: Bench, own: Stage) -> list[tuple[Way, Trie
 def _judged(tried: Tried, way: Way, own: Stage, truth: Gradients) -> tuple[SplitRow, list[str]]:
     """By the digits of the dtype, or by fewer where it has them, as under autocast."""
     (dtype,) = own.dtypes
-    coarser = [d for d in FACTORS if torch.finfo(d).eps > torch.finfo(dtype).eps]
-    rows = [
-        row_of(tried, way, each, truth, within(own, truth, own.limits(each)))
-        for each in (dtype, *coarser)
-    ]
-    row = next((row for row in rows if row.ok), rows[0])
-    if row is rows[0]:
-        return row, []
-    said = f"on {rows[0].dtype} {way.value} loses digits, as under autocast, and is right by those"
-    return row, [f"{said} of {row.dtype}"]
+    row = row_of(tried, way, dtype, truth, within(own, truth, own.limits(dtype)))
+    for coarser in FACTORS:
+        if row.ok or torch.finfo(coarser).eps <= torch.finfo(dtype).eps:
+            continue
+        by_fewer = row_of(tried, way, coarser, truth, within(own, truth, own.limits(coarser)))
+        if by_fewer.ok:
+            said = f"on {row.dtype} {way.value} loses digits, as under autocast, and is right by"
+            return by_fewer, [f"{said} those of {by_fewer.dtype}"]
+    return row, []
 
 
 def _overflow(row: SplitRow) -> str:
