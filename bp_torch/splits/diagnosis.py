@@ -70,7 +70,7 @@ class Failed:
 def diagnose(failures: Sequence[Failed]) -> Diagnosis | None:
     """One mistake for all that failed, or for most; None where none is known.
 
-    The sentence is that of the cut with the most parts, whose sizes tell mistakes apart.
+    It accounts at least for the cut with the most parts, whose sizes tell mistakes apart.
     """
     showing = max(
         failures, key=lambda failed: (not failed.split.cut.is_even, len(failed.split.cut))
@@ -81,12 +81,10 @@ def diagnose(failures: Sequence[Failed]) -> Diagnosis | None:
         for hypothesis in failed.hypotheses():
             by_name.setdefault(hypothesis.mistake, hypothesis)
         named.append(by_name)
-    candidates = dict.fromkeys(name for each in named for name in each)
+    candidates = named[failures.index(showing)]
     if candidates:
         best = max(candidates, key=lambda name: sum(name in each for each in named))
-        shown = named[failures.index(showing)].get(best) or next(
-            each[best] for each in named if best in each
-        )
+        shown = candidates[best]
         return Diagnosis(best, _of_parameters(showing, shown.sentence, shown.hint))
     if any(failed.tried.moved for failed in failures):
         sentence = "the parameters are changed on the way: step once, after the last part"

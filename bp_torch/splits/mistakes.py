@@ -204,7 +204,8 @@ def _not_reduced(of: Split) -> Iterator[Hypothesis]:
         " (DistributedDataParallel does not where it waits for a parameter that gets no gradient, "
         "or is dropped before backward)"
     )
-    for factors in ([1.0] * k, of.shares, [1 / k] * k, of.cut.sizes, [n * c for c in of.shares]):
+    scaled = [[factor * c for c in of.shares] for factor in (1, k, n, 1 / k)]
+    for factors in ([1.0] * k, [1 / k] * k, of.cut.sizes, *scaled):
 
         def own(rank: int, factors: Sequence[float] = factors) -> Gradients:
             return combined([factors[rank]], [of.parts[rank]])

@@ -37,17 +37,15 @@ def prove_ours(question: Question, stage: Stage, record: Record) -> Bench:
     """What the cost is of its parts, and by which digits; the rows, and where it is no mean the
     reason, go on record."""
     theirs = question.accumulate is not None or question.on_rank is not None
+    benches = []
     for dtype in stage.dtypes:
         limits = stage.limits(dtype)
         rows, is_mean = _in_process(question, stage, dtype, limits, record)
-        if not is_mean:
-            with stage.entered():
-                kind = kind_of(stage.subject, stage.batch, stage.truth, limits)
-        bench = Bench(stage, Kind.MEAN if is_mean else kind, dtype, limits)
-        if bench.kind is not Kind.COUPLED:
+        benches.append((Bench(stage, _kind(stage, limits, is_mean), dtype, limits), rows))
+        if benches[-1][0].kind is not Kind.COUPLED:
             break
-    else:
-        bench = Bench(stage, kind, stage.dtypes[0], stage.limits(stage.dtypes[0]))
+    # Where nothing is found with fewer digits either, the first look is the sharpest.
+    bench, rows = benches[-1] if benches[-1][0].kind is not Kind.COUPLED else benches[0]
     if not rows:
         record.reasons.append(NO_PARTS)
     if bench.kind is Kind.MEAN:
@@ -60,8 +58,15 @@ def prove_ours(question: Question, stage: Stage, record: Record) -> Bench:
     if said is None or not theirs:
         record.reasons.append(said or why_coupled(question.subject.module))
     if not theirs:
-        record.rows += [replace(row, verdict="inconclusive") for row in rows]
+        record.rows += [row if row.ok else replace(row, verdict="inconclusive") for row in rows]
     return bench
+
+
+def _kind(stage: Stage, limits: Tolerances, is_mean: bool) -> Kind:
+    if is_mean:
+        return Kind.MEAN
+    with stage.entered():
+        return kind_of(stage.subject, stage.batch, stage.truth, limits)
 
 
 def _in_process(
@@ -73,7 +78,7 @@ def _in_process(
         try:
             tried = Tried(Unit.RANK, cut, [in_process(stage, cut)])
         except Refused as refused:
-            record.not_covered.append(f"{way.value}: {cut} ({refused.reason})")
+            record.refused.setdefault(refused.reason, set()).add(str(cut))
             continue
         row = row_of(tried, way, dtype, stage.truth, limits)
         covers = all(count == 1 for count in cut.counts(n))

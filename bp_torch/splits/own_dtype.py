@@ -59,9 +59,10 @@ def _tries(question: Question, bench: Bench, own: Stage) -> list[tuple[Way, Trie
     if not tries and bench.kind is Kind.MEAN:
         ours = plan.ours(n)
         for way in (Way.MICRO, Way.SIMULATED):
-            cuts = [c for each, c in ours if each is way and not refusal(own, c)]
-            cut = max(cuts, key=len)
-            tries.append((way, Tried(Unit.MICRO_BATCH, cut, [in_process(own, cut)])))
+            cuts = sorted((c for each, c in ours if each is way), key=len, reverse=True)
+            taken = next((c for c in cuts if not refusal(own, c)), None)
+            if taken is not None:
+                tries.append((way, Tried(Unit.MICRO_BATCH, taken, [in_process(own, taken)])))
     return tries
 
 

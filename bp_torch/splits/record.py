@@ -33,6 +33,8 @@ class Record:
     reasons: list[str] = field(default_factory=list)
     """Why it is inconclusive."""
     mistakes: list[Diagnosis] = field(default_factory=list)
+    refused: dict[str, set[str]] = field(default_factory=dict)
+    """By the module's reason, the parts that it does not take."""
 
     def report(self, truth: str) -> SplitsReport:
         """The verdict: one mistake is enough, and one doubt without a mistake."""
@@ -49,5 +51,12 @@ class Record:
             warnings=tuple(dict.fromkeys(self.warnings)),
             findings=tuple(dict.fromkeys((*others, *self.findings))),
             truth=truth,
-            not_covered=tuple(dict.fromkeys(self.not_covered)),
+            not_covered=(*dict.fromkeys(self.not_covered), *self._refusals()),
         )
+
+    def _refusals(self) -> list[str]:
+        return [
+            f"parts of {min(parts)}{f', and {len(parts) - 1} further splits' * (len(parts) > 1)} "
+            f"({reason})"
+            for reason, parts in self.refused.items()
+        ]

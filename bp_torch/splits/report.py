@@ -93,12 +93,13 @@ class SplitsReport:
 
 
 def _table(rows: tuple[SplitRow, ...]) -> list[str]:
-    """What failed; else of each way the worst."""
-    failed = [row for row in rows if not row.ok]
-    worst: dict[tuple[Way, str], SplitRow] = {}
+    """What is wrong, and of everything else the worst of each way."""
+    failed = [row for row in rows if row.verdict == "wrong"]
+    worst: dict[tuple[Way, str, Verdict], SplitRow] = {}
     for row in rows:
-        if row.ok and row.error >= worst.get((row.way, row.dtype), row).error:
-            worst[row.way, row.dtype] = row
+        key = row.way, row.dtype, row.verdict
+        if row.verdict != "wrong" and row.error >= worst.get(key, row).error:
+            worst[key] = row
     lines = [f"{'split':37}{'dtype':9}{'off by':>8}{'of rounding':>13}"]
     for row in (*failed[:SHOWN], *worst.values()):
         split = textwrap.shorten(row.split, 36, placeholder=" …")

@@ -77,7 +77,7 @@ def hear_on_rank(question: Question, bench: Bench, own: Stage, record: Record) -
 def _is_taken(stage: Stage, cut: Cut, record: Record) -> bool:
     reason = refusal(stage, cut)
     if reason:
-        record.not_covered.append(f"parts of {cut} ({reason})")
+        record.refused.setdefault(reason, set()).add(str(cut))
     return not reason
 
 

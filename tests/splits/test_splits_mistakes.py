@@ -23,6 +23,14 @@ def test_a_planted_mistake_is_named(regression, name):
     assert said in report.diagnosis.sentence
 
 
+def test_what_one_part_happens_to_show_is_no_name():
+    """The first of four counts a tenth here, and so does all of a single part."""
+    module, x, y = nn.Linear(3, 2), torch.randn(10, 3), torch.randn(10, 2)
+    loop, mistake, _ = loops.WRONG["weighed by place"]
+    report = bp.compare_splits(module, x, y, F.mse_loss, accumulate=loop)
+    assert report.diagnosis.mistake == mistake
+
+
 def test_the_right_loop_beside_them_is_right(regression):
     report = bp.compare_splits(*regression, accumulate=loops.right)
     assert report.ok, report

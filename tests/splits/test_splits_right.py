@@ -41,9 +41,3 @@ def test_a_right_loop_is_right_and_a_mean_of_means_is_not(problem):
     wrong = by_weight(lambda n, total, k, place: 1 / k)(problem)
     report = compared(problem, accumulate=wrong)
     assert (report.verdict, report.diagnosis.mistake) == ("wrong", "mean of means"), report
-
-
-def test_a_loop_that_never_divides_is_named(problem):
-    report = compared(problem, accumulate=by_weight(lambda n, total, k, place: 1)(problem))
-    assert (report.verdict, report.diagnosis.mistake) == ("wrong", "not divided"), report
-    assert "4 times too large" in str(report.diagnosis)
