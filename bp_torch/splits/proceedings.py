@@ -34,11 +34,14 @@ def answer(question: Question) -> SplitsReport:
     if exact is None:
         record.findings.append(f"it cannot be run in float64, and was compared in {name}")
     elif bench.dtype != torch.float64:
-        record.findings.append(f"something in it computes in {name}, and it was compared by that")
+        record.findings.append(
+            f"something in it has fewer digits than float64, and those of {name} are asked for"
+        )
     hear_accumulate(question, bench, own, record)
     hear_on_rank(question, bench, own, record)
     hear_in_own_dtype(question, bench, own, record)
     return record.report(
-        f"the gradient of all {len(question.batch)} samples at once, in {name}; right is what is "
-        f"off by at most 1 of what rounding can do"
+        f"the gradient of all {len(question.batch)} samples at once, in "
+        f"{name if exact is None else 'float64'}; right is what is off by at most 1 of what "
+        f"rounding can do"
     )

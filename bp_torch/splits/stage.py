@@ -72,14 +72,12 @@ class Stage:
     def dtypes(self) -> list[torch.dtype]:
         """Whose digits a right gradient may have here, the finest first. Something or other in
         float64 is often cast to float32; what has fewer digits is recognised by that."""
-        own = {p.dtype for p in self.subject.parameters.values()}
-        coarsest = max(own, key=_eps)
         if not self.wide:
-            return [coarsest]
-        few = _eps(coarsest) > _eps(torch.float32)
-        if few or not follows(self.nearby.truth, self.truth):
-            return list(FACTORS)
-        return [torch.float64, torch.float32]
+            own = [parameter.dtype for parameter in self.subject.parameters.values()]
+            return [max(own, key=lambda dtype: torch.finfo(dtype).eps)]
+        if follows(self.nearby.truth, self.truth):
+            return [torch.float64, torch.float32]
+        return list(FACTORS)
 
     @property
     def is_float64(self) -> bool:
@@ -153,7 +151,3 @@ def within(own: Stage, truth: Gradients, limits: Tolerances) -> Tolerances:
     """With room for what the whole batch is off by in the same dtype."""
     peer = errors(own.truth, truth)
     return {name: limit + PEER * peer.get(name, 0.0) for name, limit in limits.items()}
-
-
-def _eps(dtype: torch.dtype) -> float:
-    return torch.finfo(dtype).eps

@@ -189,6 +189,18 @@ def logits_in_float32():
     return Problem(Logits(), torch.randn(N, 3), torch.randint(0, 3, (N,)), F.cross_entropy)
 
 
+class InBfloat16(nn.Linear):
+    """Computes in bfloat16, whatever its weights are kept in."""
+
+    def forward(self, x):
+        z = F.linear(x.bfloat16(), self.weight.bfloat16(), self.bias.bfloat16())
+        return z.to(x.dtype)
+
+
+def in_bfloat16():
+    return Problem(InBfloat16(3, 2), torch.randn(N, 3), torch.randn(N, 2))
+
+
 class OnlyFloat32(nn.Linear):
     def forward(self, x):
         if x.dtype != torch.float32:
@@ -235,6 +247,13 @@ def large_terms_cancel():
     return Problem(nn.Linear(2, 1), x, y)
 
 
+JUDGED_BY = {
+    "logits in float32": "float32",
+    "only float32": "float32",
+    "bfloat16 inside": "float16",  # so near comes what bfloat16 rounds
+}
+"""The digits that are there; of all others those of float64."""
+
 PROBLEMS: dict[str, Callable[[], Problem]] = {
     "conv net": conv_net,
     "LSTM": lstm,
@@ -250,6 +269,7 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
     "class weights": class_weights,
     "logits in float32": logits_in_float32,
     "only float32": only_float32,
+    "bfloat16 inside": in_bfloat16,
     "float64": partial(with_dtype, torch.float64),
     "bfloat16": partial(with_dtype, torch.bfloat16),
     "float16": partial(with_dtype, torch.float16),

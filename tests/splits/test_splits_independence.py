@@ -36,6 +36,12 @@ def test_a_loop_over_batch_norm_is_judged_by_what_can_be_had():
     assert "BatchNorm1d" in " ".join(report.findings)
 
 
+def test_a_factor_over_batch_norm_is_one_of_what_can_be_had():
+    scaled = loops.looping(lambda n, total, k, place: 2.0**16 * n / total)
+    report = bp.compare_splits(normalised(), X, Y, F.mse_loss, accumulate=scaled)
+    assert (report.verdict, report.diagnosis.mistake) == ("wrong", "not unscaled"), report
+
+
 def test_a_whole_batch_that_is_put_together_again_is_right_all_the_same():
     def gathered(module, cost, parts):
         x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
@@ -86,6 +92,43 @@ def test_a_weighted_mean_is_combined_with_its_weights(cost, y, weight):
     assert bp.compare_splits(nn.Linear(3, 3), X, y, cost, weight=weight).ok
     wrong = bp.compare_splits(nn.Linear(3, 3), X, y, cost, weight=lambda y: 1 + weight(y))
     assert wrong.verdict == "inconclusive"
+
+
+class Scaled(nn.Linear):
+    """With a parameter of the cost itself, whose gradient is 0/0 where nothing counts."""
+
+    def __init__(self):
+        super().__init__(3, 3)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return super().forward(x), self.scale
+
+
+def scaled_cost(output, y):
+    return output[1].exp() * F.cross_entropy(output[0], y)
+
+
+def test_a_part_that_weighs_nothing_is_left_out():
+    y = torch.where(torch.arange(10) == 9, IGNORED, LABELS)  # the last part, alone
+
+    def adding(divisor):
+        def accumulate(module, cost, parts):
+            total = sum((y != IGNORED).sum() for _, y in parts)
+            for x, y in parts:
+                weight = (y != IGNORED).sum()
+                if weight:
+                    (cost(module(x), y) * weight / divisor(total)).backward()
+
+        return accumulate
+
+    right, wrong = adding(lambda total: total), adding(lambda total: 1)
+    for weight in (None, lambda y: (y != IGNORED).sum()):
+        problem = (Scaled(), X, y, scaled_cost)
+        assert bp.compare_splits(*problem, accumulate=right, weight=weight).ok
+        report = bp.compare_splits(*problem, accumulate=wrong, weight=weight)
+        assert report.verdict == "wrong"
+    assert bp.compare_splits(Scaled(), X, y, scaled_cost, weight=weight).ok
 
 
 def test_a_sum_is_no_mean_and_its_parts_add_up():

@@ -31,6 +31,19 @@ def test_what_one_part_happens_to_show_is_no_name():
     assert report.diagnosis.mistake == mistake
 
 
+def test_a_gradient_of_few_numbers_is_not_explained_away():
+    """Four parts' gradients span all that four parameters can have."""
+
+    def cubed(module, cost, parts):
+        loops.right(module, cost, parts)
+        for parameter in module.parameters():
+            parameter.grad **= 3
+
+    module, x, y = nn.Linear(3, 1), torch.randn(10, 3), torch.randn(10, 1)
+    report = bp.compare_splits(module, x, y, F.mse_loss, accumulate=cubed)
+    assert (report.verdict, report.diagnosis.mistake) == ("wrong", "unnamed")
+
+
 def test_the_right_loop_beside_them_is_right(regression):
     report = bp.compare_splits(*regression, accumulate=loops.right)
     assert report.ok, report

@@ -44,6 +44,7 @@ def disturbing(module, cost, parts):
     module.train(not module.training)
     module.calls += 100
     module.seen, module.new = -1, 1
+    module.scale.zero_()
     module.scale = torch.zeros(1)
     module.register_buffer("newer", torch.ones(1))
     module.second.bias.requires_grad_(True)
@@ -64,6 +65,7 @@ def test_the_module_and_the_world_are_as_before():
     assert same(state_of(module), before)
     assert set(vars(module)) == keys
     assert module.scale is scale
+    assert module.scale.item() == 1.5
     assert (module.seen, module.training, module.second.bias.requires_grad) == (0, True, False)
     assert torch.get_default_dtype() == torch.float32
     for one, other in zip(generators(), around, strict=True):

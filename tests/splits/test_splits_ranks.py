@@ -147,6 +147,15 @@ def test_a_rank_without_samples_is_a_warning_or_part_of_the_verdict(
     assert (report.verdict, report.diagnosis.mistake) == ("wrong", "rank without samples")
 
 
+def test_our_own_way_takes_a_rank_without_samples():
+    problem = (Scaled(), torch.randn(4, 3), torch.randn(4, 1), scaled_cost)
+    report = bp.compare_splits(
+        *problem, sampler=lambda n, rank, ranks: range(n) if rank == 1 else []
+    )
+    assert report.ok, report
+    assert [row.parts for row in rows_of(report, Way.REAL)] == ["0 and 4", "0, 4 and 0"]
+
+
 def test_where_no_ranks_can_be_had_the_report_says_so(regression, monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     report = bp.compare_splits(*regression)

@@ -2,7 +2,7 @@
 
 import loops
 import pytest
-from problems import PROBLEMS, Problem
+from problems import JUDGED_BY, PROBLEMS, Problem
 
 import bp_torch as bp
 
@@ -14,14 +14,20 @@ def compared(problem: Problem, **options):
 
 
 @pytest.fixture(params=PROBLEMS)
-def problem(request):
-    return PROBLEMS[request.param]()
+def name(request):
+    return request.param
 
 
-def test_every_split_gives_one_gradient(problem):
+@pytest.fixture
+def problem(name):
+    return PROBLEMS[name]()
+
+
+def test_every_split_gives_one_gradient(problem, name):
     report = compared(problem, ranks=())
     assert report.verdict == "right", report
     assert {row.way for row in report.rows} >= {bp.splits.Way.MICRO, bp.splits.Way.SIMULATED}
+    assert report.rows[0].dtype == JUDGED_BY.get(name, "float64")
 
 
 def by_weight(scale):
