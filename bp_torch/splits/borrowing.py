@@ -8,7 +8,6 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +30,7 @@ def borrowed(
     parameters = list(dict.fromkeys(p for module in modules for p in module.parameters()))
     members = list(dict.fromkeys(each for module in modules for each in module.modules()))
     kept = [(p, p.data, p.grad, p.requires_grad) for p in parameters]
-    states = [(each, _shallow(vars(each))) for each in members]
+    states = [_State(each) for each in members]
     with ExitStack() as stack:
         stack.callback(_give_back, kept, states)
         stack.enter_context(_other_generators())
@@ -54,25 +53,33 @@ def borrowed(
 
 def _copied(tensor: Tensor, wide: bool) -> Tensor:
     tensor = tensor.detach()
-    return (
-        tensor.to(torch.float64, copy=True)
-        if wide and tensor.is_floating_point()
-        else (tensor.clone())
-    )
+    dtype = torch.float64 if wide and tensor.is_floating_point() else tensor.dtype
+    return tensor.to(dtype, copy=True)
 
 
-def _shallow(state: dict[str, Any]) -> dict[str, Any]:
-    """With dictionaries such as those of buffers and hooks copied, their values not."""
-    return {n: v.copy() if isinstance(v, dict) else v for n, v in state.items()}
+class _State:
+    """What stands in a module, and in its dictionaries, lists and sets: these come back themselves,
+    since a handle to a hook knows the dictionary that it is in."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._own = module, dict(vars(module))
+        holding = [v for v in self._own.values() if isinstance(v, dict | list | set)]
+        self._contents = [(each, each.copy()) for each in holding]
+
+    def give_back(self) -> None:
+        for each, content in self._contents:
+            each.clear()
+            each.extend(content) if isinstance(each, list) else each.update(content)
+        vars(self._module).clear()
+        vars(self._module).update(self._own)
 
 
 def _give_back(
     kept: list[tuple[nn.Parameter, Tensor, Tensor | None, bool]],
-    states: list[tuple[nn.Module, dict[str, Any]]],
+    states: list[_State],
 ) -> None:
-    for each, state in states:
-        vars(each).clear()
-        vars(each).update(state)
+    for state in states:
+        state.give_back()
     for parameter, data, gradient, requires_grad in kept:
         parameter.grad = None  # of another dtype than what comes
         parameter.data = data

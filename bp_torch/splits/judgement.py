@@ -6,13 +6,21 @@ from enum import Enum, auto
 
 import torch
 
-from bp_torch.splits.diagnosis import Failed, Tried, hidden
+from bp_torch.judge.passes import seed_torch
+from bp_torch.judge.undisturbed import undisturbed
+from bp_torch.splits.diagnosis import hidden
+from bp_torch.splits.failed import Failed
 from bp_torch.splits.gradients import Gradients, combined
 from bp_torch.splits.independence import Kind, parts_of
-from bp_torch.splits.mistakes import Split
 from bp_torch.splits.report import SplitRow, Way
 from bp_torch.splits.rounding import FACTORS, Tolerances, errors, follows, largest, units_of, worst
-from bp_torch.splits.stage import Stage
+from bp_torch.splits.split import Split, Tried
+from bp_torch.splits.stage import RANDOM, Stage
+
+RANDOM_WAY = (
+    "it draws random numbers, or switches dropout on, and nothing can be told of it; draw none, or "
+    "set the seed in it"
+)
 
 
 class Standing(Enum):
@@ -75,6 +83,11 @@ class Bench:
         row = row_of(tried, way, self.dtype, truth, self.limits)
         if row.ok:
             return Finding(Standing.RIGHT, row, unseen=self._unseen(split, self.limits))
+        if self._varies(tried, again):
+            row = replace(row, verdict="inconclusive")
+            return Finding(
+                Standing.UNCLEAR, row, note=f"two runs of {way.value} differ: {RANDOM_WAY}"
+            )
         if all(count == 1 for count in tried.cut.counts(len(self.stage.batch))):
             ours = combined(split.shares, split.parts)
             if row_of(tried, way, self.dtype, ours, self.limits).ok:  # nobody's mistake
@@ -111,6 +124,17 @@ class Bench:
             row = replace(row, verdict="inconclusive")
             return Finding(Standing.UNCLEAR, row, note=f"{said}, which hides: {unseen}")
         return Finding(Standing.RIGHT, row, note=said)
+
+    def _varies(self, tried: Tried, again: Callable[[Stage], Tried | None]) -> bool:
+        """Whether other random numbers give another gradient."""
+        with undisturbed():
+            seed_torch(1)
+            other = again(self.stage)
+        return other is not None and any(
+            off > RANDOM * largest(one.get(name))
+            for one, two in zip(tried.found, other.found, strict=True)
+            for name, off in errors(two, one).items()
+        )
 
     def _has_all_digits(self, tried: Tried, again: Callable[[Stage], Tried | None]) -> bool:
         nearby = again(self.stage.nearby) if self.dtype == torch.float64 else None

@@ -8,53 +8,17 @@ its own); "Fixing Gradient Accumulation", Hugging Face blog (October 2024), for 
 samples; the notes on DistributedDataParallel and DistributedSampler in PyTorch's documentation.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterator
 
-from bp_torch.splits.batch import Batch
-from bp_torch.splits.cuts import Cut, listed
-from bp_torch.splits.gradients import Gradients, Subject, combined, wide
-
-
-class Unit(Enum):
-    """What the parts are."""
-
-    MICRO_BATCH = "micro-batch"
-    RANK = "rank"
-
-    @property
-    def several(self) -> str:
-        """The plural."""
-        return "ranks" if self is Unit.RANK else "micro-batches"
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A batch in parts, with the gradient of each."""
-
-    unit: Unit
-    cut: Cut
-    subject: Subject
-    batch: Batch
-    parts: Sequence[Gradients]
-    """gₖ, of the mean over part k alone; of an empty part nothing."""
-    shares: Sequence[float]
-    """The right cₖ; they add up to 1, where the cost is a mean."""
-    by_samples: bool
-    """Whether these are nₖ/N, and no other weights."""
-
-
-@dataclass(frozen=True, eq=False)
-class Hypothesis:
-    """A mistake, and what it would give on each rank."""
-
-    mistake: str
-    """In a word, for programs."""
-    sentence: str
-    gradients: Callable[[int], Gradients]
-    hint: str = ""
-    """What to look for where all parameters are wrong by it."""
+from bp_torch.splits.gradients import combined
+from bp_torch.splits.omissions import (
+    Hypothesis,
+    left_out,
+    not_reduced,
+    padded,
+    what_the_sampler_does,
+)
+from bp_torch.splits.split import Split, Unit
 
 
 def hypotheses(split: Split) -> Iterator[Hypothesis]:
@@ -62,9 +26,9 @@ def hypotheses(split: Split) -> Iterator[Hypothesis]:
     for mistake, sentence, weights in weightings(split):
         yield Hypothesis(mistake, sentence, lambda _, w=weights: combined(w, split.parts))  # type: ignore[misc]
     if split.unit is Unit.RANK:
-        yield from _not_reduced(split)
+        yield from not_reduced(split)
     if not split.cut.is_even and all(split.cut.sizes):
-        yield _padded(split)
+        yield padded(split)
 
 
 def weightings(of: Split) -> Iterator[tuple[str, str, list[float]]]:
@@ -143,86 +107,10 @@ def weightings(of: Split) -> Iterator[tuple[str, str, list[float]]]:
         f"mean already, and is divided by {n}; weigh each by {share}",
         [1 / n] * k,
     )
-    yield from _left_out(of, shares, ones)
+    yield from left_out(of)
     yield (
         "doubled",
         "the gradient is 2 times too large: what was there before has not been zeroed, or backward "
         "runs twice",
         [2 * c for c in shares],
     )
-
-
-def _left_out(
-    of: Split, shares: list[float], ones: list[float]
-) -> Iterator[tuple[str, str, list[float]]]:
-    k, unit = len(of.cut), of.unit.value
-    if k < 2:
-        return
-    zero = "a zero_grad() inside the loop takes the others away"
-    for place, which, why in ((k - 1, "last", zero), (0, "first", "the others are not added")):
-        alone = [float(each == place) for each in range(k)]
-        for factor in (1.0, 1 / k, shares[place]):
-            sentence = f"only the gradient of the {which} of {k} {of.unit.several} is there: {why}"
-            yield f"{which} only", sentence, [factor * each for each in alone]
-    rest = 1 - shares[-1]
-    missing = f"{of.cut.sizes[-1]} of {len(of.batch)} samples"
-    for each in (shares, [c / rest for c in shares] if rest else shares, ones, [1 / k] * k):
-        yield "last dropped", f"the last {unit} is left out ({missing})", [*each[:-1], 0.0]
-    yield (
-        "last dropped",
-        f"the last {unit} is left out ({missing})",
-        [*[1 / (k - 1)] * (k - 1), 0.0],
-    )
-
-
-def what_the_sampler_does(cut: Cut, n: int) -> str:
-    """Which of n samples it repeats, and which it leaves out."""
-    counts = cut.counts(n)
-    twice = [place for place, count in enumerate(counts) if count > 1]
-    never = [place for place, count in enumerate(counts) if count == 0]
-    said = [f"repeats {_samples(twice)}"] if twice else []
-    said += [f"leaves out {_samples(never)}"] if never else []
-    effect = f", which count{'s' * (len(twice) == 1)} twice" if twice and not never else ""
-    return (
-        f"the sampler {' and '.join(said)}{effect}: its {len(cut)} ranks take {sum(cut.sizes)} of "
-        f"{n} samples; give it a number that the ranks divide, or uneven parts"
-    )
-
-
-def _samples(places: Sequence[int]) -> str:
-    return f"sample{'s' if len(places) > 1 else ''} {listed(places)}"
-
-
-def _not_reduced(of: Split) -> Iterator[Hypothesis]:
-    """Each rank has its own."""
-    k, n = len(of.cut), sum(of.cut.sizes)
-    sentence = (
-        "each rank keeps the gradient of its own samples: it is not reduced over the ranks; "
-        "all_reduce it"
-    )
-    hint = (
-        " (DistributedDataParallel does not where it waits for a parameter that gets no gradient, "
-        "or is dropped before backward)"
-    )
-    scaled = [[factor * c for c in of.shares] for factor in (1, k, n, 1 / k)]
-    for factors in ([1.0] * k, [1 / k] * k, of.cut.sizes, *scaled):
-
-        def own(rank: int, factors: Sequence[float] = factors) -> Gradients:
-            return combined([factors[rank]], [of.parts[rank]])
-
-        yield Hypothesis("not reduced", sentence, own, hint)
-
-
-def _padded(of: Split) -> Hypothesis:
-    longest = max(of.cut.sizes)
-    sentence = (
-        f"the {of.unit.several} are padded to {longest} samples each by repeating their first "
-        f"ones, which count twice"
-    )
-
-    def padded(_: int) -> Gradients:
-        k = len(of.cut)
-        parts = [of.batch.part((part * longest)[:longest]) for part in of.cut.parts]
-        return combined([1 / k] * k, [wide(of.subject.gradient(part)) for part in parts])
-
-    return Hypothesis("padded", sentence, padded)

@@ -9,14 +9,14 @@ import torch
 from bp_torch.judge.passes import Refused
 from bp_torch.judge.rows import Diagnosis
 from bp_torch.splits.cuts import Cut, sampled
-from bp_torch.splits.diagnosis import Tried
 from bp_torch.splits.independence import Kind, kind_of, why_coupled
 from bp_torch.splits.judgement import Bench, row_of
-from bp_torch.splits.mistakes import Unit, what_the_sampler_does
+from bp_torch.splits.omissions import what_the_sampler_does
 from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import SplitRow, Way
 from bp_torch.splits.rounding import Tolerances
+from bp_torch.splits.split import Tried, Unit
 from bp_torch.splits.stage import Stage
 from bp_torch.splits.ways import in_process, on_real_ranks
 

@@ -5,15 +5,14 @@ from dataclasses import replace
 import torch
 
 from bp_torch.judge.rows import Diagnosis
-from bp_torch.splits.diagnosis import Tried
 from bp_torch.splits.gradients import Gradients
 from bp_torch.splits.independence import Kind
 from bp_torch.splits.judgement import Bench, row_of
-from bp_torch.splits.mistakes import Unit
 from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import SplitRow, Way
 from bp_torch.splits.rounding import FACTORS
+from bp_torch.splits.split import Tried, Unit
 from bp_torch.splits.stage import Stage, within
 from bp_torch.splits.ways import accumulated, in_process, on_real_ranks, refusal
 

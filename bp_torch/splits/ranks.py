@@ -68,6 +68,8 @@ def why_not_here(device: torch.device) -> str:
         return f"the module is on {device.type}, which does not survive a fork"
     if torch.cuda.is_initialized():
         return "CUDA is in use, which does not survive a fork"
+    if multiprocessing.current_process().daemon:
+        return "this process is a daemon, and has no children"
     if dist.is_initialized():
         return "this process is a rank itself"
     return ""

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from bp_torch.judge.rows import Diagnosis
 from bp_torch.splits.cuts import Cut
-from bp_torch.splits.diagnosis import NAMELESS, Tried, diagnose
+from bp_torch.splits.diagnosis import NAMELESS, diagnose
 from bp_torch.splits.judgement import Bench, Finding, Standing, row_of
 from bp_torch.splits.ranks import Failure, why_not_here
 from bp_torch.splits.record import Question, Record
 from bp_torch.splits.report import Way
+from bp_torch.splits.split import Tried
 from bp_torch.splits.stage import Stage, within
 from bp_torch.splits.ways import accumulated, adds_to_what_is_there, on_real_ranks, refusal
 
@@ -146,7 +147,11 @@ def _put_on_record(findings: Sequence[Finding], bench: Bench, record: Record) ->
         record.reasons.append("no split could be tried")
     # The first cut is the one with the most parts, uneven where they may be.
     if findings and findings[0].unseen:
+        why = (
+            "the samples give all but the same gradient; pass others"
+            if findings[0].row.dtype == "float64"
+            else f"it is smaller than what rounding in {findings[0].row.dtype} can do"
+        )
         record.reasons.append(
-            f"it is right here, and so would be a mistake ({findings[0].unseen}): the samples give "
-            f"all but the same gradient; pass others"
+            f"it is right here, and so would be a mistake ({findings[0].unseen}): {why}"
         )

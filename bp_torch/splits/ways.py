@@ -19,11 +19,10 @@ from bp_torch.splits.cuts import (
     strided,
     uneven,
 )
-from bp_torch.splits.diagnosis import Tried
 from bp_torch.splits.gradients import Gradients, in_parts, on_each_rank, wide
-from bp_torch.splits.mistakes import Unit
 from bp_torch.splits.ranks import Failure, on_ranks
 from bp_torch.splits.report import Way
+from bp_torch.splits.split import Tried, Unit
 from bp_torch.splits.stage import Stage
 
 Accumulate = Callable[[nn.Module, Any, list[tuple[Any, Tensor]]], object]

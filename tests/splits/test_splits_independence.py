@@ -67,6 +67,18 @@ def test_dropout_is_named():
     assert bp.compare_splits(module.eval(), X, Y, F.mse_loss).ok
 
 
+def test_a_loop_that_draws_random_numbers_is_not_convicted():
+    def loop(module, cost, parts):
+        module.train()
+        loops.right(module, cost, parts)
+
+    module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.Linear(4, 1)).eval()
+    report = bp.compare_splits(module, X, Y, F.mse_loss, accumulate=loop)
+    assert report.verdict == "inconclusive"
+    assert report.reason.startswith("two runs of accumulate differ")
+    assert not module.training
+
+
 def test_what_keeps_something_from_run_to_run_is_told():
     module = nn.Sequential(nn.utils.spectral_norm(nn.Linear(3, 4)), nn.Linear(4, 1))
     report = bp.compare_splits(module, X, Y, F.mse_loss)

@@ -72,6 +72,27 @@ def test_the_module_and_the_world_are_as_before():
         assert str(one) == str(other)
 
 
+def test_a_hook_can_be_removed_afterwards():
+    """Its handle knows the dictionary that the hook is in, and no copy of it."""
+    module, seen = nn.Linear(3, 1), []
+    module.history = [1]
+    handle = module.register_forward_hook(lambda *_: seen.append(1))
+
+    def loop(module, cost, parts):
+        module.history.append(2)
+        module.register_forward_hook(lambda *_: None)
+        loops.right(module, cost, parts)
+
+    problem = (module, torch.randn(6, 3), torch.randn(6, 1), F.mse_loss)
+    assert bp.compare_splits(*problem, accumulate=loop).ok
+    assert module.history == [1]
+    assert len(module._forward_hooks) == 1
+    handle.remove()
+    before = len(seen)
+    module(torch.ones(1, 3))
+    assert len(seen) == before
+
+
 def test_an_error_gives_it_back_as_well():
     problem = parameters_to_spare()
     before = state_of(problem.module)
