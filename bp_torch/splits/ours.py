@@ -21,6 +21,10 @@ from bp_torch.splits.stage import Stage
 from bp_torch.splits.ways import in_process, on_real_ranks
 
 NO_PARTS = "the module takes the whole batch alone, so that no split can be tried"
+ELSEWHERE = (
+    "over real ranks the right way gives another gradient than in one process: module or cost "
+    "depend on the process that they run in, such as on its rank"
+)
 IS_SUM = (
     "the cost adds up over the samples and is no mean: the gradients of parts add up to the whole "
     "batch's as they are, and nothing is divided; pass a mean, as with reduction='mean', or an "
@@ -100,6 +104,9 @@ def _real_ranks(question: Question, bench: Bench, rows: list[SplitRow], record: 
             return
         row = row_of(tried, Way.REAL, bench.dtype, bench.stage.truth, bench.limits)
         covers = all(count == 1 for count in cut.counts(n))
+        if covers and not row.ok:
+            row = replace(row, verdict="inconclusive")
+            record.reasons.append(ELSEWHERE)
         rows.append(row if covers or row.ok else _with_sampler(row, cut, n))
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 import rank_functions
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F  # noqa: N812
 from rank_functions import FAILING, RIGHT, RIGHT_OF_EQUAL_PARTS, WRONG, weighted
 from torch import nn
@@ -146,6 +147,16 @@ def test_a_rank_without_samples_is_a_warning_or_part_of_the_verdict(
     assert f"with a rank that has no samples {said}" in report.warnings[0]
     report = bp.compare_splits(*problem, on_rank=on_rank, ranks=2, empty=True)
     assert (report.verdict, report.diagnosis.mistake) == ("wrong", "rank without samples")
+
+
+def test_a_module_that_knows_its_rank_is_told(regression):
+    class Ranked(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * (1 + (dist.is_initialized() and dist.get_rank()))
+
+    report = bp.compare_splits(Ranked(3, 1), *regression[1:])
+    assert report.verdict == "inconclusive"
+    assert "depend on the process that they run in" in report.reason
 
 
 def test_our_own_way_takes_a_rank_without_samples():
