@@ -41,9 +41,11 @@ def by_weight(scale):
     return make
 
 
-def test_a_right_loop_is_right_and_a_mean_of_means_is_not(problem):
+def test_a_right_loop_is_right_and_a_mean_of_means_is_not(problem, name):
     report = compared(problem, accumulate=by_weight(lambda n, total, k, place: n / total)(problem))
     assert report.verdict == "right", report
+    first = next(row for row in report.rows if row.way is bp.splits.Way.ACCUMULATE)
+    assert first.dtype == JUDGED_BY.get(name, "float64")  # n / total of whole numbers as well
     wrong = by_weight(lambda n, total, k, place: 1 / k)(problem)
     report = compared(problem, accumulate=wrong)
     assert (report.verdict, report.diagnosis.mistake) == ("wrong", "mean of means"), report

@@ -53,9 +53,7 @@ def test_tokens_and_not_sequences_are_what_a_mean_is_over(model, weighted):
             model.module, model.x, model.y, model.cost, accumulate=loop, **options
         )
 
-    report = compared(mended_trainer)
-    assert report.ok
-    assert report.rows[-5].dtype == "float64"  # and so is a quotient of two counts
+    assert compared(mended_trainer).ok
     report = compared(trainer)
     assert (report.verdict, report.diagnosis.mistake) == ("wrong", "mean of means")
     assert "whatever the weights in it" in report.diagnosis.sentence
