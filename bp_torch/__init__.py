@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bp_torch.fused import fused_cost
     from bp_torch.judge import GradientMismatch, Report, assert_gradients, compare
     from bp_torch.neuron import Layer, Network, Neuron
+    from bp_torch.splits import SplitsReport, compare_splits
     from bp_torch.training.api import train
     from bp_torch.training.model_file import load, save
     from bp_torch.training.result import Result
@@ -26,6 +27,7 @@ _HOMES = {
     "fused": ("fused_cost",),
     "judge": ("GradientMismatch", "Report", "assert_gradients", "compare"),
     "neuron": ("Layer", "Network", "Neuron"),
+    "splits": ("SplitsReport", "compare_splits"),
     "training.api": ("train",),
     "training.model_file": ("load", "save"),
     "training.result": ("Result",),
@@ -46,10 +48,12 @@ __all__ = [
     "Neuron",
     "Report",
     "Result",
+    "SplitsReport",
     "TrainedModel",
     "assert_gradients",
     "backprop",
     "compare",
+    "compare_splits",
     "cross_entropy_cost",
     "explain",
     "fused_cost",

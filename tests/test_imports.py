@@ -31,6 +31,12 @@ ORDER = [
     *("judge.judgement", "judge.evidence", "judge.rows", "judge.behaviour", "judge.findings"),
     *("judge.hearing", "judge.mistakes", "judge.transforms", "judge.cost", "judge.report"),
     *("judge.proceedings", "judge.isolation", "judge.proof", "judge"),
+    *("splits.batch", "splits.cuts", "splits.borrowing", "splits.gradients", "splits.rounding"),
+    *("splits.split", "splits.ranks", "splits.independence", "splits.omissions"),
+    *("splits.mistakes", "splits.failed", "splits.unnamed", "splits.diagnosis"),
+    *("splits.report", "splits.stage", "splits.ways", "splits.record", "splits.judgement"),
+    *("splits.ours", "splits.theirs", "splits.own_dtype", "splits.proceedings"),
+    *("splits.comparison", "splits"),
     *(f"fused.simd.{layer}" for layer in ("kinds", "emit", "places", "memory", "arithmetic")),
     *("fused.simd.elementary", "fused.simd", "fused.cpu_formulas", "fused.cpu_blocks"),
     *(

@@ -81,7 +81,7 @@ def _one_child(
                 kind, content = receive.recv()
             except EOFError:
                 child.join()
-                return trying, _how_it_ended(child.exitcode or 0), None
+                return trying, how_it_ended(child.exitcode or 0), None
             if kind == "trying":
                 trying = content
                 tell(content)
@@ -130,7 +130,8 @@ def _made_again(name: str, text: str, notes: list[str]) -> Exception:
     return error
 
 
-def _how_it_ended(status: int) -> str:
+def how_it_ended(status: int) -> str:
+    """The end of a process in words, by its exit status."""
     if status >= 0:
         return f"the process ended itself, with status {status}"
     name = signal.Signals(-status).name
