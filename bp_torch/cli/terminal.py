@@ -175,7 +175,7 @@ def _ended(result: Result) -> str:
     ended = "trained"
     if result.signal is not None:
         ended = f"interrupted by {signal.Signals(result.signal).name}"
-    elif result.failed:
+    elif result.trouble:
         ended = "stopped"
     elif result.stopped:
         ended = "stopped early"

@@ -8,6 +8,7 @@ import typer
 
 from bp_torch import checks
 from bp_torch.cli.options import names, number, one_of, whole
+from bp_torch.cli.output import one_line
 from bp_torch.cli.status import BAD_INPUT, SIGNALLED
 from bp_torch.cli.sweep import points
 from bp_torch.forms import Derivative
@@ -330,7 +331,9 @@ def train(
                     )
                 if rank == 0:
                     print_result(result)
-                status = BAD_INPUT if result.path is None or result.failed else 0
+                status = BAD_INPUT if result.path is None or result.trouble else 0
+                if result.trouble and rank == 0:
+                    print(f"bp-torch: {one_line('; '.join(result.trouble))}", file=sys.stderr)
                 if result.signal is not None:
                     status = SIGNALLED + result.signal
     except FirstFailedError:

@@ -152,7 +152,7 @@ def sharing_of(
     samples = _weighed(config, samples)
     size, features = len(samples), samples.x.shape[1]
     batch_size = min(config.batch_size or size, size)
-    parts = parts_of(batch_size, features)
+    parts = parts_of(batch_size, features, samples.x.device.type)
     is_local = config.sync_every is not None and processes.size > 1
     is_whole = not is_local and (len(parts) == 1 or config.mistake is not None)
     if is_whole:

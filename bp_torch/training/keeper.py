@@ -23,7 +23,8 @@ class Keeper:
     def keep_if_due(self) -> None:
         """Keep the state, if it is time to."""
         if self._observer.trouble and not self.trouble:
-            self.trouble = [self.way_on]  # without its log the state would not be whole
+            # Without its log the state would not be whole.
+            self.trouble = [*self._observer.trouble, self.way_on]
         elif self._checkpoints.is_due(self._course.position.steps):
             self.keep()
 

@@ -150,7 +150,7 @@ def run(
             if path is not None:
                 path, elsewhere = kept(model, directory)
             exported, failed = exports(config, model, directory)
-            trouble = (*failed, *observer.trouble, *elsewhere, *keeper.trouble)
+            what_went_wrong = (*failed, *observer.trouble, *elsewhere)
             return Result(
                 config=Config(),  # each process has its own
                 directory=directory,
@@ -163,12 +163,12 @@ def run(
                 train_metrics=measured[0],
                 test_metrics=measured[1],
                 comparison=observer.comparison,
-                notes=(*table.notes, *notes, *trouble),
+                notes=(*table.notes, *notes, *what_went_wrong),
                 steps=observer.steps,
                 seconds=seconds,
                 reading=reading,
                 checkpoint=checkpoints.last,
-                failed=bool(keeper.trouble),
+                trouble=tuple(keeper.trouble),
                 signal=signals.came,
                 stopped=course.stopping.over,
             )

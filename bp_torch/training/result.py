@@ -42,13 +42,13 @@ class Result:
     stopped: bool
     """Early, since the cost over what is held out did not fall any more."""
 
-    failed: bool
-    """Ended early, since its folder could not be written to: the last of the notes says why."""
+    trouble: tuple[str, ...]
+    """Why it ended early, where its folder could not be written to, and how it goes on."""
 
     @property
     def unfinished(self) -> bool:
         """Whether there is more to learn, if it goes on."""
-        return self.failed or self.interrupted
+        return bool(self.trouble) or self.interrupted
 
     @property
     def interrupted(self) -> bool:

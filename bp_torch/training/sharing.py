@@ -23,9 +23,14 @@ GradientOf = Callable[[Model, Samples, str], CostAndGradients]
 """The cost of some samples and its gradients, as means over them."""
 
 
-def parts_of(batch: int, features: int) -> tuple[int, ...]:
-    """The parts of a batch, by its size and width alone: what one thread takes at once."""
-    most = rows_per_chunk(features)
+ON_GPU = 64
+"""Times as large are the parts there: a small one would not keep it busy."""
+
+
+def parts_of(batch: int, features: int, device: str = "cpu") -> tuple[int, ...]:
+    """The parts of a batch, by its size, width and kind of device alone: what one thread takes at
+    once."""
+    most = rows_per_chunk(features) * (1 if device == "cpu" else ON_GPU)
     return tuple(min(most, batch - start) for start in range(0, batch, most))
 
 

@@ -1,7 +1,8 @@
-"""Training on the bundled data: what looking costs, and the four ways to a gradient."""
+"""Training on the bundled data: what looks and checkpoints cost, and the four ways to a gradient."""
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from benchmarks.benchmark import Benchmark, Options
@@ -11,7 +12,7 @@ from bp_torch.training import loop
 from bp_torch.training.config import Config
 from bp_torch.training.gradients import GRADIENTS
 
-BLIND = ", no TensorBoard"
+BLIND, KEPT = ", no TensorBoard", ", a checkpoint after every epoch"
 
 
 def run(report: Report, options: Options) -> None:
@@ -23,6 +24,7 @@ def run(report: Report, options: Options) -> None:
             "digits 64-30-10": replace(default, dataset="digits", layers=(30,), epochs=100),
         }
         configs = seen | {f"{name}{BLIND}": replace(seen[name], log_every=0) for name in seen}
+        configs |= {f"{name}{KEPT}": replace(seen[name], checkpoint_every=1) for name in seen}
         configs |= {f"default, gradient {way}": replace(default, gradient=way) for way in GRADIENTS}
         if options.quick:
             configs = {name: replace(config, epochs=1) for name, config in configs.items()}
@@ -32,6 +34,11 @@ def run(report: Report, options: Options) -> None:
         blind = seconds.get(f"{name}{BLIND}")
         beside = {"times as long as without TensorBoard": ratios(values, blind)} if blind else {}
         report.row(name, values, "s", beside)
+    for name in seen:
+        # Kept where nothing is pending: after every look, and at the end of every epoch.
+        kept = median(b - a for a, b in zip(seconds[name], seconds[f"{name}{KEPT}"], strict=True))
+        each = kept / configs[name].epochs
+        report.say(f"{name}: a checkpoint takes {1e3 * each:.2g} ms, {each / 30:.2%} of 30 s")
     report.table_of_rows()
 
 
@@ -40,7 +47,7 @@ def _timer(config: Config) -> Timer:
 
 
 BENCHMARK = Benchmark(
-    about="training: what looking costs, and the four ways to a gradient",
+    about="training: what looking and checkpoints cost, the four ways to a gradient",
     takes="a minute",
     run=run,
 )

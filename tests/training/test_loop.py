@@ -378,15 +378,12 @@ def test_a_log_that_fills_the_disk_stops_the_run_and_takes_nothing_with_it(
         result = train(tmp_path, epochs=20, check_every=0, log_every=2, checkpoint_every=6)
     assert bp.load(result.path).module.weight.isfinite().all()
     assert result.steps < 20 * 15
-    note = result.notes[0]
-    assert note.startswith("the log for TensorBoard ends early: [Errno 28] No space left")
-    assert result.failed
+    why, way_on = result.trouble
+    assert why.startswith("the log for TensorBoard ends early: [Errno 28] No space left")
     if result.checkpoint is None:
-        assert result.notes[-1].endswith(
-            "before its first checkpoint; make room, and begin it again"
-        )
+        assert "before its first checkpoint, and is to be begun again" in way_on
     else:
-        assert result.notes[-1] == f"the run has stopped, and can go on from {result.checkpoint}"
+        assert way_on == f"the run has stopped, and can go on from {result.checkpoint}"
         whole = train(tmp_path, epochs=20, check_every=0, log_every=2, name="whole")
         again = bp.train(resume=result.directory.name, runs=tmp_path)
         assert torch.equal(again.model.module.weight, whole.model.module.weight)

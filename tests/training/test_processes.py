@@ -241,7 +241,7 @@ def test_a_process_that_dies_ends_all_and_nothing_is_lost(tmp_path, batch_size, 
 
 @pytest.mark.parametrize("batch_size", [300, 32])
 def test_a_signal_to_any_of_them_stops_all_which_go_on_as_any_number(tmp_path, batch_size):
-    options = {"batch_size": batch_size, "epochs": 300, "log_every": 100}
+    options = {"batch_size": batch_size, "epochs": 1500, "log_every": 500}
     alone = train(tmp_path, "alone", **options)
 
     def work(rank):
