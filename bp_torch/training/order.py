@@ -19,6 +19,9 @@ NUMBERS_PER_BLOCK = 2**22
 blocks, so that a disk is read in long stretches. Every block is a cross-section of the table."""
 
 
+NOTHING = torch.empty(0, dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class Block:
     """Neighbouring samples, in the order in which some parts of their batches take them."""
@@ -37,7 +40,8 @@ class Block:
         if self.as_they_lie is not None:
             return self.as_they_lie
         rows = self.whole[first:last].reshape(-1)
-        return torch.cat([rows, self.tail]) if last > len(self.whole) else rows
+        ends_in_tail = last > len(self.whole) and len(self.tail)
+        return torch.cat([rows, self.tail]) if ends_in_tail else rows
 
 
 @dataclass(frozen=True)
@@ -73,22 +77,25 @@ class Order:
 
     def block(self, epoch: int, number: int, mine: range) -> Block:
         """The samples of a block in the order of an epoch, those that go to some of the parts."""
-        nothing = torch.empty(0, dtype=torch.int64)
         full, rest = divmod(self._size(number), self.batch_size)
         if self.is_one_batch:
             starts = list(accumulate(self.parts, initial=0))
             straight = slice(starts[mine.start], starts[mine.stop])
-            return Block(epoch, number, nothing.view(0, 0), nothing, straight)
+            return Block(epoch, number, NOTHING.view(0, 0), NOTHING, straight)
         tails = tail_of(self.parts, rest)
         sizes = [full * part + tail for part, tail in zip(self.parts, tails, strict=True)]
         starts = list(accumulate(sizes, initial=number * self._rows))
-        whole, last = [nothing.view(1, 0).expand(full, 0)], [nothing]
+        whole, last = [], []
         for part in mine:
             drawn = torch.randperm(sizes[part], generator=self._generator(epoch, number, part))
             drawn += starts[part]
             in_full = full * self.parts[part]
             whole.append(drawn[:in_full].view(full, self.parts[part]))
             last.append(drawn[in_full:])
+        if not whole:
+            return Block(epoch, number, NOTHING.view(1, 0).expand(full, 0), NOTHING)
+        if len(whole) == 1:
+            return Block(epoch, number, whole[0], last[0])
         return Block(epoch, number, torch.cat(whole, 1), torch.cat(last))
 
     @property

@@ -1,8 +1,8 @@
 """Many machines: what an epoch would take, from what a row and an all-reduce take here.
 
-A step on a batch of B rows, shared out among P machines of the kind that this is, takes
+A step on a batch of B rows, shared out in parts among P machines of the kind that this is, takes
 
-    t = B/P · row + call + all-reduce(P, bytes)
+    t = rows of the busiest · row + call + all-reduce(P, bytes)
     all-reduce(P, bytes) = 2 log₂P · latency + 2 (P − 1)/P · bytes/bandwidth
 
 where a row and a call are measured here, the bytes are those that are sent (three integers for each
@@ -52,7 +52,7 @@ class Link:
     bandwidth: float
     """Bytes per second."""
 
-    def all_reduce(self, nodes: float, size: float) -> float:
+    def all_reduce(self, nodes: int, size: float) -> float:
         """Seconds for so many bytes; none for one machine."""
         if nodes == 1:
             return 0.0
@@ -81,12 +81,14 @@ def sent(features: int) -> int:
     return 8 * (DIGITS * (features + 3) + 1)
 
 
-def step_time(node: Node, link: Link, nodes: float, features: int, batch: float) -> float:
+def step_time(node: Node, link: Link, nodes: int, features: int, batch: float) -> float:
     """Seconds."""
-    return batch / nodes * node.row + node.call + link.all_reduce(nodes, sent(features))
+    part = fused.rows_per_chunk(features)
+    busiest = math.ceil(math.ceil(batch / part) / nodes) * part
+    return min(busiest, batch) * node.row + node.call + link.all_reduce(nodes, sent(features))
 
 
-def efficiency(node: Node, link: Link, nodes: float, features: int, batch: float) -> float:
+def efficiency(node: Node, link: Link, nodes: int, features: int, batch: float) -> float:
     """What one machine takes, divided by what all of them take together."""
     alone = step_time(node, link, 1, features, batch)
     return alone / (nodes * step_time(node, link, nodes, features, batch))
@@ -98,14 +100,17 @@ def run(report: Report, options: Options) -> None:
     _measure_processes(report, options)
     for name, link in LINKS.items():
         rows = []
-        for features, node in nodes.items():
-            for count in NODES:
+        for count in NODES:
+            cells = []
+            for features, node in nodes.items():
                 epoch = ROWS / BATCH * step_time(node, link, count, features, BATCH)
                 share = efficiency(node, link, count, features, BATCH)
                 report.keep(link=name, features=features, nodes=count, s=epoch, efficiency=share)
-                rows.append((f"{features:,}", f"{count:,}", figure(epoch), f"{share:.0%}"))
-        title = f"{name}, {ROWS:,.0f} rows, batches of {BATCH:,}: D"
-        report.table((title, "machines", "s per epoch", "efficiency"), rows)
+                cells += [figure(epoch), f"{share:.0%}"]
+            rows.append((f"{count:,}", *cells))
+        titles = [(f"D = {features:,}: s per epoch", "efficiency") for features in nodes]
+        title = f"{name}, {ROWS:,.0f} rows, batches of {BATCH:,}: machines"
+        report.table((title, *(each for pair in titles for each in pair)), rows)
     if options.figure:
         draw(nodes, options.figure)
 
@@ -180,7 +185,7 @@ def draw(nodes: Mapping[int, Node], path: Path) -> None:
     from matplotlib import pyplot
 
     picture, axes = pyplot.subplots(1, len(LINKS), figsize=(9, 3.4), layout="constrained")
-    counts = 2 ** np.arange(0, 10.01, 0.25)
+    counts = sorted({round(2**k) for k in np.arange(0, 10.01, 0.25)})
     for axis, (name, link) in zip(axes, LINKS.items(), strict=True):
         for features, node in nodes.items():
             shares = [efficiency(node, link, count, features, BATCH) for count in counts]

@@ -1,4 +1,4 @@
-"""Training on the bundled data: what looks and checkpoints cost, and the four ways to a gradient."""
+"""Training on the bundled data: what looks and checkpoints cost, and four ways to a gradient."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from benchmarks.measure import Timer, interleave, ratios
 from benchmarks.report import Report
 from bp_torch.training import loop
 from bp_torch.training.config import Config
+from bp_torch.training.descent import steps_per_epoch
 from bp_torch.training.gradients import GRADIENTS
 
 BLIND, KEPT = ", no TensorBoard", ", a checkpoint after every epoch"
@@ -24,7 +25,10 @@ def run(report: Report, options: Options) -> None:
             "digits 64-30-10": replace(default, dataset="digits", layers=(30,), epochs=100),
         }
         configs = seen | {f"{name}{BLIND}": replace(seen[name], log_every=0) for name in seen}
-        configs |= {f"{name}{KEPT}": replace(seen[name], checkpoint_every=1) for name in seen}
+        for name, config in seen.items():
+            samples = len(loop.read(config).train.x)
+            every = steps_per_epoch(samples, config.batch_size)
+            configs[f"{name}{KEPT}"] = replace(config, checkpoint_every=every)
         configs |= {f"default, gradient {way}": replace(default, gradient=way) for way in GRADIENTS}
         if options.quick:
             configs = {name: replace(config, epochs=1) for name, config in configs.items()}
@@ -35,7 +39,6 @@ def run(report: Report, options: Options) -> None:
         beside = {"times as long as without TensorBoard": ratios(values, blind)} if blind else {}
         report.row(name, values, "s", beside)
     for name in seen:
-        # Kept where nothing is pending: after every look, and at the end of every epoch.
         kept = median(b - a for a, b in zip(seconds[name], seconds[f"{name}{KEPT}"], strict=True))
         each = kept / configs[name].epochs
         report.say(f"{name}: a checkpoint takes {1e3 * each:.2g} ms, {each / 30:.2%} of 30 s")
