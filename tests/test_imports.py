@@ -62,8 +62,7 @@ ORDER = [
     *("training.run_folder", "training.descent", "training.config", "training.score"),
     *("training.comparison", "training.model", "training.trained", "training.model_file"),
     *("training.early_stopping", "training.signals", "training.prediction", "training.export"),
-    "training.resumption",
-    "training.conclusion",
+    *("training.resumption", "training.reading"),
     *("training.tags", "training.measurements", "training.event_file", "training.figures"),
     "training.monitor",
     *(
@@ -72,6 +71,7 @@ ORDER = [
         "training.course",
         "training.keeper",
         "training.result",
+        "training.conclusion",
         "training.loop",
         "training.api",
         "__init__",

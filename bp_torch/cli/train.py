@@ -16,9 +16,10 @@ from bp_torch.mistakes import MISTAKES, MistakeName
 from bp_torch.table.choice import Missing
 from bp_torch.training.config import STEPS_PER_LOOK, Config, CostName, DtypeName
 from bp_torch.training.data import DATASETS, DatasetName
-from bp_torch.training.device import DeviceName
+from bp_torch.training.device import DeviceName, resolve_device
 from bp_torch.training.gradients import GradientChoice
 from bp_torch.training.resumption import begun_with
+from bp_torch.training.signals import Interrupted, Signals
 from bp_torch.training.steps import Schedule
 
 Factor = Literal["sigma-prime", "x", "1/N"]
@@ -306,43 +307,45 @@ def train(
         "name": name,
         "runs": runs,
     }
-    if resume is None:
-        config = Config(**options)
-    else:
-        if sweep:
-            raise ValueError("--resume goes on with one run, and --sweep begins many; leave one")
-        config = begun_with(runs, resume, _given(context, options))
-    configs = points(config, sweep or [])
-    from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
-    from bp_torch.training.device import resolve_device
-    from bp_torch.training.loop import read, run
-    from bp_torch.training.processes import FirstFailedError, launched
-    from bp_torch.training.signals import Interrupted, Signals
-
+    if resume is not None and sweep:
+        raise ValueError("--resume goes on with one run, and --sweep begins many; leave one")
     try:
-        # Signals to the end: a second one must not cut off what is printed.
-        with Signals() as signals, launched(resolve_device(config.device)) as rank:
-            if len(configs) > 1:
-                status = print_sweep(configs, read(config), signals)
+        with Signals() as signals:  # to the end: a second one must not cut off what is printed
+            if resume is None:
+                config = Config(**options)
             else:
-                with ProgressBar() as bar:
-                    result = run(
-                        config, goes_on=resume is not None, watch=bar.show, signals=signals
-                    )
-                if rank == 0:
-                    print_result(result)
-                status = BAD_INPUT if result.path is None or result.trouble else 0
-                if result.trouble and rank == 0:
-                    print(f"bp-torch: {one_line('; '.join(result.trouble))}", file=sys.stderr)
-                if result.signal is not None:
-                    status = SIGNALLED + result.signal
-    except FirstFailedError:
-        status = BAD_INPUT  # which the first process has said
+                config = begun_with(runs, resume, _given(context, options))
+            status = _run(config, sweep or [], resume is not None, signals)
     except Interrupted as error:
         print(f"bp-torch: {error}", file=sys.stderr)
         status = SIGNALLED + error.number
     if status:
         raise typer.Exit(status)
+
+
+def _run(config: Config, sweep: list[str], goes_on: bool, signals: Signals) -> int:
+    """Train, and print what came of it; returns the status."""
+    from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
+    from bp_torch.training.loop import run
+    from bp_torch.training.processes import FirstFailedError, launched
+    from bp_torch.training.reading import read
+
+    configs = points(config, sweep)
+    try:
+        with launched(resolve_device(config.device)) as rank:
+            if len(configs) > 1:
+                return print_sweep(configs, read(config), signals)
+            with ProgressBar() as bar:
+                result = run(config, goes_on=goes_on, watch=bar.show, signals=signals)
+            if rank == 0:
+                print_result(result)
+                if result.trouble:
+                    print(f"bp-torch: {one_line('; '.join(result.trouble))}", file=sys.stderr)
+    except FirstFailedError:
+        return BAD_INPUT  # which the first process has said
+    if result.signal is not None:
+        return SIGNALLED + result.signal
+    return BAD_INPUT if result.path is None or result.trouble else 0
 
 
 def list_datasets() -> None:

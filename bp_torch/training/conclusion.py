@@ -3,6 +3,7 @@
 import copy
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,12 +12,68 @@ from bp_torch.dtypes import DTYPES
 from bp_torch.neuron import Model
 from bp_torch.table.table import Table
 from bp_torch.training.config import Config
+from bp_torch.training.course import Course
+from bp_torch.training.data import Data
 from bp_torch.training.export import to_onnx, to_pt2
+from bp_torch.training.keeper import Keeper
+from bp_torch.training.model import describe
 from bp_torch.training.model_file import save
+from bp_torch.training.observer import Observer
 from bp_torch.training.prediction import first_rows, source_of
+from bp_torch.training.result import Result
 from bp_torch.training.resumption import versions
 from bp_torch.training.run_folder import MODEL
+from bp_torch.training.score import evaluate, metrics
 from bp_torch.training.trained import About, TrainedModel
+
+
+def conclude(
+    config: Config,
+    table: Table,
+    course: Course,
+    observer: Observer | None,
+    keeper: Keeper | None,
+    directory: Path,
+    notes: list[str],
+) -> Result:
+    """Save the model, look once more, and say what came of it, in the process that does."""
+    assert observer is not None
+    assert keeper is not None
+    seconds = course.seconds
+    course.stopping.keep_best()
+    # First of all, so that nothing that comes can take it along.
+    model = as_saved(config, course.module, table)
+    path, elsewhere = kept(model, directory)
+    observer.after()
+    parts = Data.of(table, model.module)
+    scores = [evaluate(model.module, part, config.cost) for part in parts]
+    measured = [metrics(model.module, part) for part in parts]
+    for name, score, metric in zip(("training", "held_out"), scores, measured, strict=True):
+        model.about.metrics[name] = asdict(score) | asdict(metric)
+    if path is not None:
+        path, elsewhere = kept(model, directory)
+    exported, failed = exports(config, model, directory)
+    return Result(
+        config=Config(),  # each process has its own, and has read the table itself
+        directory=directory,
+        path=path,
+        model=model,
+        exported=exported,
+        description=describe(course.module),
+        train=scores[0],
+        test=scores[1],
+        train_metrics=measured[0],
+        test_metrics=measured[1],
+        comparison=observer.comparison,
+        notes=(*table.notes, *notes, *failed, *observer.trouble, *elsewhere),
+        steps=observer.steps,
+        seconds=seconds,
+        reading=0.0,
+        checkpoint=keeper.last,
+        trouble=tuple(keeper.trouble),
+        signal=None,
+        stopped=course.stopping.over,
+    )
 
 
 def as_saved(config: Config, module: Model, table: Table) -> TrainedModel:

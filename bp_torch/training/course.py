@@ -9,7 +9,7 @@ from bp_torch.neuron import Model
 from bp_torch.training.checkpoints import State
 from bp_torch.training.config import Config
 from bp_torch.training.data import Data, Samples, balanced
-from bp_torch.training.descent import Position, Update, descend
+from bp_torch.training.descent import Position, Update, descend, require_finite_weights
 from bp_torch.training.early_stopping import EarlyStopping
 from bp_torch.training.gradients import GRADIENTS, GradientName, gradient_with, weighted
 from bp_torch.training.observer import Observer
@@ -43,7 +43,7 @@ class Course:
         observer: Observer | None,
         state: State,
     ) -> None:
-        self._config, self._module, self._data = config, module, data
+        self._config, self.module, self._data = config, module, data
         self._processes, self._observer = processes, observer
         self._sharing = sharing_of(config, module, data.train, processes, config.rule)
         self._steps = self._sharing.steps
@@ -68,6 +68,19 @@ class Course:
         return self.stopping.over or self.position.epoch >= self._config.epochs
 
     @property
+    def notes(self) -> list[str]:
+        """What whoever asked for it should know."""
+        found = []
+        if self.is_for_all and self._processes.size > 1:
+            found.append(
+                f"a batch is too small to be shared out among {self._processes.size} processes, so "
+                f"the first works for all; choose a larger batch-size, or sync-every"
+            )
+        if self.is_over:
+            found.append("the run had come to its end, and nothing was left to learn")
+        return found
+
+    @property
     def is_for_all(self) -> bool:
         """Whether one process computes what all would."""
         return type(self._sharing) is Whole
@@ -77,11 +90,15 @@ class Course:
         """Whether the weights, wherever it breaks off, are those of its position."""
         return not isinstance(self._sharing, Local)
 
+    def require_finite(self) -> None:
+        """Raise DivergedError where the last step of all went too far."""
+        require_finite_weights(self.module, self.position.steps, self._config.learning_rate)
+
     def state(self) -> State:
         """What another course takes that is to go on from here; raises OSError where the log
         cannot be written."""
         return {
-            "module": dict(self._module.state_dict()),
+            "module": dict(self.module.state_dict()),
             "velocity": self._steps.velocity,
             "stopping": self.stopping.state(),
             "position": asdict(self.position),

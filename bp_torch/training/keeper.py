@@ -1,5 +1,7 @@
 """Keeps the state of a run while it goes on, and notes what is in the way."""
 
+from pathlib import Path
+
 from bp_torch.training.checkpoints import Checkpoints, State
 from bp_torch.training.course import Course
 from bp_torch.training.observer import Observer
@@ -37,9 +39,18 @@ class Keeper:
         except OSError as error:
             self.trouble = [str(error), self.way_on]
 
+    def forget(self) -> None:
+        """Remove all states: the run has diverged, and nothing can come of them."""
+        self._checkpoints.clear()
+
+    @property
+    def last(self) -> Path | None:
+        """The newest state that is kept."""
+        return self._checkpoints.last
+
     @property
     def way_on(self) -> str:
         """How a run that stops here can go on."""
-        if (last := self._checkpoints.last) is None:
+        if self.last is None:
             return "the run has stopped, before its first checkpoint, and is to be begun again"
-        return f"the run has stopped, and can go on from {last}"
+        return f"the run has stopped, and can go on from {self.last}"

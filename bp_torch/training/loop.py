@@ -1,48 +1,32 @@
 """A training run from its configuration to its result: read, descend, compare, look, save."""
 
+import signal
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from bp_torch.table.cache import table_of
-from bp_torch.table.memory import with_target
-from bp_torch.table.source import Source
 from bp_torch.table.table import Table
-from bp_torch.training.checkpoints import Checkpoints, Interval
-from bp_torch.training.conclusion import as_saved, exports, kept
+from bp_torch.training.checkpoints import Checkpoints, Interval, State
+from bp_torch.training.conclusion import conclude
 from bp_torch.training.config import Config
 from bp_torch.training.course import Course
 from bp_torch.training.data import Data, name_of
-from bp_torch.training.descent import DivergedError, require_finite_weights
+from bp_torch.training.descent import DivergedError
 from bp_torch.training.gradients import gradient_for, require_one_neuron
 from bp_torch.training.keeper import Keeper
-from bp_torch.training.model import build, describe
+from bp_torch.training.model import build
 from bp_torch.training.observer import Observer, Progress
-from bp_torch.training.prediction import source_of
 from bp_torch.training.processes import LostProcessError, Processes, processes, restarts
+from bp_torch.training.reading import read_by_all
 from bp_torch.training.result import Result
 from bp_torch.training.resumption import beginning, left_by_crash, require_same
 from bp_torch.training.run_folder import run_folder
-from bp_torch.training.score import evaluate, metrics
 from bp_torch.training.signals import Signals
 from bp_torch.training.torch_defaults import torch_defaults
-
-
-def read(config: Config) -> Table:
-    """The table that a run learns from; raises ValueError, in one line, for what is none."""
-    source, target = _source(config, config.dataset, config.target)
-    test = None if config.test is None else _source(config, config.test, None)[0]
-    return table_of(
-        source,
-        config.choice(target),
-        test=test,
-        dtype="float64" if config.dtype == "float64" else "float32",
-        cache=config.cache,
-    )
 
 
 @torch_defaults()
@@ -80,9 +64,8 @@ def run(
         signals = signals or stack.enter_context(Signals())
         together = processes()
         started = time.perf_counter()
-        table = _read_by_all(together, config) if table is None else table
+        table = read_by_all(together, config) if table is None else table
         reading = time.perf_counter() - started
-        _require_one_table(together, table)
         begun, asked = beginning(config, table), config
         module = build(config, table, torch.Generator().manual_seed(config.seed))
         if table.train.weight is not None or config.class_weight:
@@ -91,17 +74,8 @@ def run(
         config = replace(config, gradient=gradient)
         data = Data.of(table, module)
 
-        def enter() -> tuple[Path, bool]:
-            name, otherwise = config.name, _folder_name(config, table)
-            again = goes_on
-            if restarts() and not goes_on:
-                name = left_by_crash(begun, config, otherwise)
-                again = name is not None
-                name = name or config.name
-            folder = run_folder(config.runs, name, otherwise=otherwise, goes_on=again)
-            return stack.enter_context(folder), again
-
-        directory, goes_on = together.first_says(enter)
+        place = _place(asked, table, begun, goes_on)
+        directory, goes_on = together.first_says(lambda: stack.enter_context(place))
         checkpoints = Checkpoints(directory, Interval.of(config.checkpoint_every))
         state, notes = together.first_says(checkpoints.newest) if goes_on else ({}, [])
         notes += require_same(state, replace(asked, name=directory.name), table) if goes_on else []
@@ -111,69 +85,54 @@ def run(
             watching = Observer(config, module, data, directory, names, seen)
             observer = stack.enter_context(watching)
         course = Course(config, module, data, together, observer, state)
-        if course.is_for_all and together.size > 1:
-            notes.append(
-                f"a batch is too small to be shared out among {together.size} processes, so the "
-                f"first works for all; choose a larger batch-size, or sync-every"
-            )
-        if course.is_over:
-            notes.append("the run had come to its end, and nothing was left to learn")
         keeper = None if observer is None else Keeper(course, observer, checkpoints, begun)
+        notes += course.notes
         signals.wait()  # from here on there is something to lose
-        diverged: DivergedError | None = None
-        try:
-            _follow(course, together, observer, keeper, signals, watch)
-            require_finite_weights(module, course.position.steps, config.learning_rate)
-        except DivergedError as error:
-            if not course.can_be_left:
-                raise  # the others learn of it when they lose contact
-            diverged = error
-        if (diverged := together.first_says(lambda: diverged)) is not None:
-            if together.is_first:
-                checkpoints.clear()
-            raise diverged
+        _descend(course, together, observer, keeper, signals, watch)
+        result = together.first_says(
+            lambda: conclude(config, table, course, observer, keeper, directory, notes)
+        )
+        came = signals.came
+        if together.stopping and not result.trouble:
+            came = came or signal.SIGTERM  # which came to another process
+        return replace(result, config=config, reading=reading, signal=came)
 
-        def conclude() -> Result:
-            assert observer is not None
-            assert keeper is not None
-            seconds = course.seconds
-            course.stopping.keep_best()
-            # First of all, so that nothing that comes can take it along.
-            model = as_saved(config, module, table)
-            path, elsewhere = kept(model, directory)
-            observer.after()
-            parts = Data.of(table, model.module)
-            scores = [evaluate(model.module, part, config.cost) for part in parts]
-            measured = [metrics(model.module, part) for part in parts]
-            for name, score, metric in zip(("training", "held_out"), scores, measured, strict=True):
-                model.about.metrics[name] = asdict(score) | asdict(metric)
-            if path is not None:
-                path, elsewhere = kept(model, directory)
-            exported, failed = exports(config, model, directory)
-            what_went_wrong = (*failed, *observer.trouble, *elsewhere)
-            return Result(
-                config=Config(),  # each process has its own
-                directory=directory,
-                path=path,
-                model=model,
-                exported=exported,
-                description=describe(module),
-                train=scores[0],
-                test=scores[1],
-                train_metrics=measured[0],
-                test_metrics=measured[1],
-                comparison=observer.comparison,
-                notes=(*table.notes, *notes, *what_went_wrong),
-                steps=observer.steps,
-                seconds=seconds,
-                reading=reading,
-                checkpoint=checkpoints.last,
-                trouble=tuple(keeper.trouble),
-                signal=signals.came,
-                stopped=course.stopping.over,
-            )
 
-        return replace(together.first_says(conclude), config=config)
+@contextmanager
+def _place(
+    config: Config, table: Table, begun: State, goes_on: bool
+) -> Iterator[tuple[Path, bool]]:
+    """The run's folder, and whether a run in it goes on: also one that these processes had begun
+    when one of them died."""
+    name, otherwise = config.name, _folder_name(config, table)
+    if restarts() and not goes_on:
+        left = left_by_crash(begun, config, otherwise)
+        name, goes_on = left or name, left is not None
+    with run_folder(config.runs, name, otherwise=otherwise, goes_on=goes_on) as directory:
+        yield directory, goes_on
+
+
+def _descend(
+    course: Course,
+    together: Processes,
+    observer: Observer | None,
+    keeper: Keeper | None,
+    signals: Signals,
+    watch: Callable[[Progress], None],
+) -> None:
+    """Follow the course to its end; where it diverges, all processes say so."""
+    diverged: DivergedError | None = None
+    try:
+        _follow(course, together, observer, keeper, signals, watch)
+        course.require_finite()
+    except DivergedError as error:
+        if not course.can_be_left:
+            raise  # the others learn of it when they lose contact
+        diverged = error
+    if (diverged := together.first_says(lambda: diverged)) is not None:
+        if keeper is not None:
+            keeper.forget()
+        raise diverged
 
 
 def _follow(
@@ -184,7 +143,7 @@ def _follow(
     signals: Signals,
     watch: Callable[[Progress], None],
 ) -> None:
-    """Follow the course to its end, or until one of the processes is to stop."""
+    """Follow the course until it ends, or one of the processes is to stop."""
     together.wishes = lambda: bool(signals.came or (keeper and keeper.trouble))
     try:
         with signals.noting_interrupts():
@@ -202,42 +161,6 @@ def _follow(
         if course.can_be_left:
             keeper.keep()
         raise LostProcessError(f"{error}; {keeper.way_on}") from None
-
-
-def _read_by_all(together: Processes, config: Config) -> Table:
-    """The table, once every process has it; where one has not, all raise what the first of those
-    has to say."""
-    table, mine = None, None
-    try:
-        table = read(config)
-    except (ValueError, OSError) as error:
-        mine = error
-    said = together.all_say(None if mine is None else str(mine))
-    if mine is not None and said[0] == str(mine):
-        raise mine
-    for rank, each in enumerate(said):
-        if each is not None:
-            raise ValueError(f"process {rank}: {each}")
-    assert table is not None
-    return table
-
-
-def _require_one_table(together: Processes, table: Table) -> None:
-    """Raise ValueError unless all processes read the same."""
-    for rank, fingerprint in enumerate(together.all_say(table.fingerprint)):
-        if fingerprint != table.fingerprint:
-            raise ValueError(
-                f"process {together.rank} has read another table than process {rank}; give each of "
-                f"them the same data, all of it, of which they share out the work"
-            )
-
-
-def _source(config: Config, dataset: object, target: object) -> tuple[Source, str | None]:
-    """Where the table comes from, and the name of its target."""
-    source = source_of(dataset, config.columns)
-    if target is None or isinstance(target, str):
-        return source, target
-    return with_target(source, target)
 
 
 def _folder_name(config: Config, table: Table) -> str:

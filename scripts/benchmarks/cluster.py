@@ -185,11 +185,11 @@ def draw(nodes: Mapping[int, Node], path: Path) -> None:
     from matplotlib import pyplot
 
     picture, axes = pyplot.subplots(1, len(LINKS), figsize=(9, 3.4), layout="constrained")
-    counts = sorted({round(2**k) for k in np.arange(0, 10.01, 0.25)})
+    counts = [2**k for k in range(11)]
     for axis, (name, link) in zip(axes, LINKS.items(), strict=True):
         for features, node in nodes.items():
             shares = [efficiency(node, link, count, features, BATCH) for count in counts]
-            axis.plot(counts, shares, label=f"D = {features:,}")
+            axis.plot(counts, shares, "o-", markersize=3, label=f"D = {features:,}")
         axis.set_xscale("log", base=2)
         axis.set_xticks(NODES, [f"{count:,}" for count in NODES])
         axis.set(xlabel="machines", ylim=(0, 1.02))

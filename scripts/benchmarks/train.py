@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.benchmark import Benchmark, Options
 from benchmarks.measure import Timer, interleave, ratios
 from benchmarks.report import Report
-from bp_torch.training import loop
+from bp_torch.training import loop, reading
 from bp_torch.training.config import Config
 from bp_torch.training.descent import steps_per_epoch
 from bp_torch.training.gradients import GRADIENTS
@@ -26,7 +26,7 @@ def run(report: Report, options: Options) -> None:
         }
         configs = seen | {f"{name}{BLIND}": replace(seen[name], log_every=0) for name in seen}
         for name, config in seen.items():
-            samples = len(loop.read(config).train.x)
+            samples = len(reading.read(config).train.x)
             every = steps_per_epoch(samples, config.batch_size)
             configs[f"{name}{KEPT}"] = replace(config, checkpoint_every=every)
         configs |= {f"default, gradient {way}": replace(default, gradient=way) for way in GRADIENTS}

@@ -4,7 +4,7 @@ import torch
 
 import bp_torch as bp
 from bp_torch.explanation.why import TOPICS
-from bp_torch.training import loop
+from bp_torch.training import reading
 from bp_torch.training.config import Config
 
 
@@ -55,7 +55,7 @@ def test_explain_takes_a_trained_model_and_a_row_of_its_data(run):
     model = "runs/breast-cancer-1/model.safetensors"
     status, out, _ = run("explain", "--model", model, "--row", "3")
     assert status == 0
-    table = loop.read(Config())
+    table = reading.read(Config())
     first, third = ((x - table.mean[0]) / table.deviation[0] for x in (17.99, 19.69))
     assert f"·{third:.6f}" in out
     assert f"·{first:.6f}" not in out

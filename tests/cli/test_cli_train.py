@@ -322,3 +322,13 @@ def test_what_makes_no_sense_is_one_line_and_status_2(run, tmp_path, arguments, 
     assert said in err
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_before_anything_listens_is_one_line(run, monkeypatch):
+    def press(*arguments):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("bp_torch.cli.train.begun_with", press)
+    status, out, err = run("train", "--resume", "mine")
+    assert (status, out) == (130, "")
+    assert err == "bp-torch: SIGINT came before anything was learnt\n"

@@ -11,7 +11,6 @@ from event_files import read
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import bp_torch as bp
-from bp_torch.training.signals import Interrupted
 
 DONE, STOPPED, FAILED = 0, 1, 2
 
@@ -54,7 +53,7 @@ def train_or_go_on(runs, name, **options):
     def work():
         try:
             result = bp.train(**begin)
-        except Interrupted:
+        except KeyboardInterrupt:  # `Interrupted` is one: nothing had been learnt yet
             return STOPPED
         return STOPPED if result.unfinished else DONE
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 import bp_torch as bp
-from bp_torch.training import data, loop
+from bp_torch.training import data, reading
 from bp_torch.training.config import Config
 
 
@@ -15,7 +15,7 @@ from bp_torch.training.config import Config
     ],
 )
 def test_bundled_data_have_the_shapes_they_are_known_for(name, shape, classes):
-    table = loop.read(Config(dataset=name))
+    table = reading.read(Config(dataset=name))
     assert len(table.train.x) + len(table.test.x) == shape[0]
     assert len(table.test.x) == pytest.approx(0.2 * shape[0], abs=len(classes) / 2)
     assert len(table.feature_names) == shape[1]
@@ -23,13 +23,13 @@ def test_bundled_data_have_the_shapes_they_are_known_for(name, shape, classes):
 
 
 def test_what_is_held_out_is_always_the_same():
-    one, other = (loop.read(Config(seed=seed)) for seed in (0, 1))
+    one, other = (reading.read(Config(seed=seed)) for seed in (0, 1))
     assert np.array_equal(one.test.x, other.test.x)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_samples_are_as_the_module_takes_them(dtype):
-    table = loop.read(Config())
+    table = reading.read(Config())
     neuron, network = bp.Neuron(30, dtype=dtype), bp.Network([30, 2, 1], dtype=dtype)
     assert data.Samples.of(table.test, neuron).y.shape == (113,)
     samples = data.Samples.of(table.test, network)

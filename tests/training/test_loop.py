@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import bp_torch as bp
 from bp_torch.derivative import SigmoidFunction
 from bp_torch.dtypes import DTYPES
-from bp_torch.training import conclusion, data, loop
+from bp_torch.training import conclusion, data, loop, reading
 from bp_torch.training.config import Config
 from bp_torch.training.descent import DivergedError
 from bp_torch.training.event_file import EventFile
@@ -35,7 +35,7 @@ def test_the_default_run_learns_as_well_as_logistic_regression(tmp_path):
     result = train(tmp_path)
     assert result.test.accuracy >= 0.97
 
-    table = loop.read(Config())
+    table = reading.read(Config())
     peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
     peer.fit(table.train.x, table.train.y)
     peers_right = (peer.predict(table.test.x) == table.test.y).sum()
@@ -216,7 +216,7 @@ def test_a_signal_before_anything_was_learnt_leaves_nothing(tmp_path, monkeypatc
     def press(*arguments, **options):
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(loop, "table_of", press)
+    monkeypatch.setattr(reading, "table_of", press)
     with pytest.raises(Interrupted, match="SIGTERM came before anything was learnt"):
         train(tmp_path / "runs")
     assert list(tmp_path.iterdir()) == []

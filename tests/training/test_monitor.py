@@ -14,7 +14,7 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 import bp_torch as bp
 from bp_torch.dtypes import DTYPES
 from bp_torch.mistakes import MISTAKES
-from bp_torch.training import loop, measurements, monitor
+from bp_torch.training import loop, measurements, monitor, reading
 from bp_torch.training.comparison import Comparison
 from bp_torch.training.config import Config
 from bp_torch.training.descent import DivergedError
@@ -188,7 +188,7 @@ def test_the_values_are_what_their_names_say(tmp_path):
     first = {tag: events.scalar(tag)[0] for tag in SCALARS}
     assert {step for step, _ in first.values()} == {0}
 
-    table = loop.read(Config(dtype="float64"))
+    table = reading.read(Config(dtype="float64"))
     x, y = torch.from_numpy(table.train.x), torch.from_numpy(table.train.y)
     neuron = bp.Neuron(30, generator=torch.Generator().manual_seed(0)).double()
     z = neuron.pre_activation(x)
@@ -281,7 +281,7 @@ def test_pictures_show_something(request, which):
 def test_the_first_step_is_in_numbers(events):
     text = events.text("run/1_first_step")
     assert "| ŷ = σ(z) | the output |" in text
-    table = loop.read(Config())
+    table = reading.read(Config())
     x, y = torch.from_numpy(table.train.x), torch.from_numpy(table.train.y)
     generator = torch.Generator().manual_seed(0)
     neuron = bp.Neuron(30, generator=generator)

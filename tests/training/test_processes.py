@@ -199,7 +199,7 @@ def test_local_steps_learn_too(tmp_path):
 
 def test_processes_that_read_other_tables_are_told(tmp_path):
     def work(rank):
-        with pytest.raises(ValueError, match="has read another table than process"):
+        with pytest.raises(ValueError, match="has read another table than the first"):
             bp.train(people().iloc[rank:], target="y", runs=tmp_path, epochs=1)
         return True
 
