@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any, cast
 
+import numpy as np
+
 from bp_torch.neuron import Model
 from bp_torch.training.checkpoints import State
 from bp_torch.training.config import Config
@@ -12,6 +14,7 @@ from bp_torch.training.data import Data, Samples, balanced
 from bp_torch.training.descent import Position, Update, descend, require_finite_weights
 from bp_torch.training.early_stopping import EarlyStopping
 from bp_torch.training.gradients import GRADIENTS, GradientName, gradient_with, weighted
+from bp_torch.training.looks import Looks
 from bp_torch.training.observer import Observer
 from bp_torch.training.order import Order
 from bp_torch.training.processes import Processes
@@ -121,11 +124,12 @@ class Course:
 
     def _descend(self) -> Iterator[Position]:
         config, observer, stopping = self._config, self._observer, self.stopping
+        looks = Looks.of(config, len(self._data.train))
         events = descend(
             self._sharing,
             epochs=config.epochs,
             start=self.position,
-            next_seen=(lambda step: step + 1) if observer is None else observer.next_seen,
+            next_seen=looks.next_seen,
         )
         for event in events:
             if isinstance(event, Update):
@@ -144,10 +148,10 @@ class Course:
     def _is_over(self) -> bool:
         """By the first's word: another machine might come to other last places."""
 
-        def found() -> bool:
-            return self.stopping.is_over(self._data.test, self._config.cost)
-
-        return found() if self.is_for_all else self._processes.first_says(found)
+        together, over = self._processes, False
+        if together.is_first:
+            over = self.stopping.is_over(self._data.test, self._config.cost)
+        return over if self.is_for_all else bool(together.add(np.array([int(over)]))[0])
 
     def _descend_for_all(self) -> Iterator[Position]:
         """While the others wait, since a batch is too small to be shared out."""

@@ -9,23 +9,15 @@ from typing import Any
 from bp_torch.chain_rule import Chain, backprop
 from bp_torch.neuron import Model
 from bp_torch.training.comparison import Comparison, compare_gradients
-from bp_torch.training.config import STEPS_PER_LOOK, Config
+from bp_torch.training.config import Config
 from bp_torch.training.data import NUMBERS_LOOKED_AT, Data
-from bp_torch.training.descent import (
-    Position,
-    Update,
-    require_finite_weights,
-    steps_per_epoch,
-)
+from bp_torch.training.descent import Position, Update, require_finite_weights
 from bp_torch.training.gradients import GRADIENTS
+from bp_torch.training.looks import Looks
 from bp_torch.training.measurements import saturation, update_size
 from bp_torch.training.monitor import Monitor
 from bp_torch.training.run_card import command, first_step
 from bp_torch.training.score import Score, accuracy, evaluate
-
-EARLY = frozenset((0, *(4**k for k in range(24))))
-"""Steps that are looked at besides. At every power of two, looking took 11% of the time of steps
-that are made one by one where the data are larger; so it takes less than a tenth."""
 
 METRICS = ("cost/train", "cost/test", "accuracy/train", "accuracy/test")
 
@@ -58,13 +50,10 @@ class Observer:
         self._config, self._module = config, module
         rows = max(1, NUMBERS_LOOKED_AT // data.train.x.shape[1])
         self._data = Data(data.train.spread(rows), data.test.spread(rows))
-        epoch = steps_per_epoch(len(data.train), config.batch_size)
-        default_look = max(STEPS_PER_LOOK, epoch)
-        self._check_every = epoch if config.check_every is None else config.check_every
-        self._log_every = default_look if config.log_every is None else config.log_every
+        self._looks = Looks.of(config, len(data.train))
         self.steps: int = state.get("steps", 0)
         self._monitor = None
-        if self._log_every:
+        if self._looks.log_every:
             self._monitor = Monitor(
                 directory,
                 config.hyperparameters(),
@@ -73,8 +62,7 @@ class Observer:
                 state.get("monitor"),
                 self.steps,
             )
-        self._total_steps = epoch * config.epochs
-        self._samples, self._epoch_steps = len(data.train), epoch
+        self._samples = len(data.train)
         score: list[Any] | None = state.get("score")
         self._score = None if score is None else Score(*score)
         self._since_look = Comparison(*state.get("since_look", ()))
@@ -90,20 +78,12 @@ class Observer:
             if self._monitor:
                 self._monitor.close(failed=kind is not None)
 
-    def next_seen(self, step: int) -> int:
-        """The first step from that one on that is compared or looked at."""
-        ahead = [self._total_steps]
-        for every in filter(None, (self._check_every, self._log_every)):
-            ahead.append(-(-step // every) * every)
-        if self._log_every and self._config.log_every is None:
-            ahead += [early for early in EARLY if step <= early < self._log_every]
-        return min(ahead)
-
     @property
     def progress(self) -> Progress:
         """Where the descent stands."""
-        samples = round(self.steps / self._epoch_steps * self._samples)
-        return Progress(self.steps, self._total_steps, samples, self._score)
+        looks = self._looks
+        samples = round(self.steps / looks.steps_per_epoch * self._samples)
+        return Progress(self.steps, looks.steps, samples, self._score)
 
     def passed(self, position: Position) -> None:
         """Updates have been made."""
@@ -122,9 +102,9 @@ class Observer:
 
     def before(self, update: Update) -> None:
         """An update is about to be made: compare and look, where it is time to."""
-        if self._check_every and update.step % self._check_every == 0:
+        if self._looks.compares(update.step):
             self._compare(update)
-        if self._is_time_to_look(update.step):
+        if self._looks.logs(update.step) and not self.trouble:
             # The cost may be finite still where a weight is not: σ(∞) = 1.
             require_finite_weights(self._module, update.step, self._config.learning_rate)
             size = update_size(self._module, update.gradients, update.learning_rate)
@@ -152,14 +132,7 @@ class Observer:
             self.trouble.append(f"the log for TensorBoard ends early: {error}")
             if self._monitor:
                 self._monitor.abandon()
-            self._monitor, self._log_every = None, 0
-
-    def _is_time_to_look(self, step: int) -> bool:
-        """At regular distances; before the first of them, where most is learnt, at 1, 4, 16 …"""
-        if not self._log_every:
-            return False
-        early = self._config.log_every is None and step < self._log_every
-        return step in EARLY if early else step % self._log_every == 0
+            self._monitor = None
 
     def _compare(self, update: Update) -> None:
         if update.batch.weight is not None:

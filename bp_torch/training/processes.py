@@ -20,7 +20,7 @@ T = TypeVar("T")
 PATIENCE = timedelta(seconds=20)
 """With another process, within a step: by that a connection that was cut is told from one that is
 busy. A process that has died is noticed at once."""
-READING = timedelta(hours=6)
+READING = timedelta(minutes=30)
 """With another process that reads a table, or looks at all of the data."""
 
 LAUNCHER = {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}

@@ -118,7 +118,7 @@ class Shared(Whole):
         )
         self.processes.note(wished)
         found = mine
-        if seen and len(self._mine) < len(self.order.parts):
+        if seen and self.processes.is_first and len(self._mine) < len(self.order.parts):
             every = range(len(self.order.parts))
             rows = self.order.block(block.epoch, block.number, every).rows(batch, batch + 1)
             found = self.samples.at(rows)
