@@ -327,13 +327,13 @@ def _run(config: Config, sweep: list[str], goes_on: bool, signals: Signals) -> i
     """Train, and print what came of it; returns the status."""
     from bp_torch.cli.terminal import ProgressBar, print_result, print_sweep
     from bp_torch.training.loop import run
-    from bp_torch.training.processes import FirstFailedError, launched, processes
+    from bp_torch.training.processes import FirstFailedError, launched
     from bp_torch.training.reading import read
 
     configs = points(config, sweep)
     try:
         with launched(resolve_device(config.device)) as rank:
-            if len(configs) > 1 and processes().size > 1:
+            if len(configs) > 1 and int(os.environ.get("WORLD_SIZE", 1)) > 1:
                 raise ValueError(
                     "--sweep begins many runs, each in one process; leave torchrun out"
                 )

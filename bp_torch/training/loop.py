@@ -63,6 +63,7 @@ def run(
     with ExitStack() as stack:
         signals = signals or stack.enter_context(Signals())
         together = processes()
+        stack.callback(together.close)
         started = time.perf_counter()
         table = read_by_all(together, config) if table is None else table
         reading = time.perf_counter() - started

@@ -78,6 +78,9 @@ class Processes:
         """What each process says, to all."""
         return [value]
 
+    def close(self) -> None:
+        """Let go of what was opened to speak with the others."""
+
 
 class Group(Processes):
     """Those of torch's default process group.
@@ -138,6 +141,9 @@ class Group(Processes):
         with self._in_contact():
             dist.all_gather_object(said, value, group=self._slow)
         return said
+
+    def close(self) -> None:
+        dist.destroy_process_group(self._slow)
 
     def _in_contact(self) -> AbstractContextManager[None]:
         return _in_contact(self.rank, self.size)
