@@ -1,6 +1,5 @@
 """The commands under one name, and a user's mistakes in one line."""
 
-import os
 import platform
 import sys
 from typing import Annotated
@@ -63,8 +62,6 @@ def main() -> None:
 
 
 def _status() -> int:
-    # What is wrong with options or data is so in each of many processes, and one line is enough.
-    said_by_first = os.environ.get("RANK", "0") != "0"
     try:
         status = app(prog_name="bp-torch", standalone_mode=False)
         print(end="", flush=True)  # here, where a full disk is one line like any other mistake
@@ -76,7 +73,7 @@ def _status() -> int:
             return 0
         message, status = error.format_message(), error.exit_code
     except LostProcessError as error:
-        message, status, said_by_first = str(error), LOST, False
+        message, status = str(error), LOST
     except (ValueError, OSError) as error:
         message, status = str(error), BAD_INPUT
     except DivergedError as error:
@@ -88,8 +85,7 @@ def _status() -> int:
             message, status = ": ".join(filter(None, ["out of memory", str(error)])), BAD_INPUT
         else:
             raise
-    if not said_by_first:
-        print(f"bp-torch: {one_line(message)}", file=sys.stderr)
+    print(f"bp-torch: {one_line(message)}", file=sys.stderr)
     return status
 
 

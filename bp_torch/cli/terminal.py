@@ -27,7 +27,6 @@ from bp_torch.training.descent import DivergedError
 from bp_torch.training.loop import run
 from bp_torch.training.observer import Progress
 from bp_torch.training.result import Result
-from bp_torch.training.resumption import resume_command
 from bp_torch.training.signals import Signals
 
 REFRESH_SECONDS = 0.1
@@ -124,9 +123,9 @@ def print_result(result: Result) -> None:
     for path in result.exported:
         print(f"             {path}")
     if result.unfinished and result.checkpoint is not None:
-        print(f"go on with   {resume_command(result.directory)}")
+        print(f"go on with   {_resume(result)}")
     if config.log_every != 0:
-        print(f"TensorBoard  {_tensorboard()} --logdir {shlex.quote(os.fspath(config.runs))}")
+        print(f"TensorBoard  {_here('tensorboard')} --logdir {shlex.quote(os.fspath(config.runs))}")
 
 
 def print_sweep(configs: Sequence[Config], table: Table, signals: Signals) -> int:
@@ -156,7 +155,7 @@ def print_sweep(configs: Sequence[Config], table: Table, signals: Signals) -> in
         shown.add_row(*cells, style="bold" if cost == best else None)
     Console(width=WIDTH, highlight=False).print(shown)
     runs = shlex.quote(os.fspath(configs[0].runs))
-    print(f"TensorBoard  {_tensorboard()} --logdir {runs}   (HParams: all runs side by side)")
+    print(f"TensorBoard  {_here('tensorboard')} --logdir {runs}   (HParams: all runs side by side)")
     if ended_by is not None:
         return SIGNALLED + ended_by
     return 0 if best < float("inf") else DIVERGED
@@ -266,9 +265,21 @@ def _units(value: float) -> str:
     return f"{value:.2g}" if value < 100 else f"{float(f'{value:.2g}'):,.0f}"
 
 
-def _tensorboard() -> str:
+def _resume(result: Result) -> str:
+    """What goes on with a run."""
+    runs = os.fspath(result.directory.parent)
+    elsewhere = [] if runs == os.fspath(Config.runs) else ["--runs", runs]
+    words = shlex.join(["train", "--resume", result.directory.name, *elsewhere])
+    if (processes := os.environ.get("LOCAL_WORLD_SIZE", "1")) == "1":
+        return f"{_here('bp-torch')} {words}"
+    return f"{_here('torchrun')} --nproc-per-node {processes} -m bp_torch {words}"
+
+
+def _here(program: str) -> str:
     """The command as it can be typed here: of this environment, whether it is activated or not."""
-    if shutil.which("tensorboard"):
-        return "tensorboard"
-    beside = Path(sys.executable).with_name("tensorboard")
+    if shutil.which(program):
+        return program
+    beside = Path(sys.executable).with_name(program)
+    if not beside.exists():
+        return program
     return os.path.relpath(beside) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -366,7 +366,7 @@ def _given(context: typer.Context, options: dict[str, Any]) -> dict[str, Any]:
         for name in context.params
         if str(context.get_parameter_source(name)).endswith("COMMANDLINE")
     }
-    return {name: value for name, value in options.items() if name in found - {"name", "runs"}}
+    return {name: value for name, value in options.items() if name in found - {"runs"}}
 
 
 def _mistake(without: str | None, mistake: MistakeName | None) -> MistakeName | None:

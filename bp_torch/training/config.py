@@ -121,6 +121,8 @@ class Config:
 
     def __post_init__(self) -> None:
         self._require_data()
+        if self.positive is not None:
+            self._keep("positive", str(self.positive))
         checks.require_one_of("cost", self.cost, COSTS)
         checks.require_one_of("gradient", self.gradient, {"auto": None, **GRADIENTS})
         checks.require_one_of("derivative", self.derivative, FORMS)

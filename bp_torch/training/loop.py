@@ -20,10 +20,21 @@ from bp_torch.training.gradients import gradient_for, require_one_neuron
 from bp_torch.training.keeper import Keeper
 from bp_torch.training.model import build
 from bp_torch.training.observer import Observer, Progress
-from bp_torch.training.processes import LostProcessError, Processes, processes, restarts
+from bp_torch.training.processes import (
+    FirstFailedError,
+    LostProcessError,
+    Processes,
+    processes,
+    restarts,
+)
 from bp_torch.training.reading import read_by_all
 from bp_torch.training.result import Result
-from bp_torch.training.resumption import beginning, left_by_crash, require_same
+from bp_torch.training.resumption import (
+    beginning,
+    left_by_crash,
+    require_one_config,
+    require_same,
+)
 from bp_torch.training.run_folder import run_folder
 from bp_torch.training.signals import Signals
 from bp_torch.training.torch_defaults import torch_defaults
@@ -67,7 +78,8 @@ def run(
         started = time.perf_counter()
         table = read_by_all(together, config) if table is None else table
         reading = time.perf_counter() - started
-        begun, asked = beginning(config, table), config
+        begun, asked = beginning(config, table, together), config
+        require_one_config(together, config, begun)
         module = build(config, table, torch.Generator().manual_seed(config.seed))
         if table.train.weight is not None or config.class_weight:
             require_one_neuron(module, "sample and class weights are", "leave them out")
@@ -79,7 +91,8 @@ def run(
         directory, goes_on = together.first_says(lambda: stack.enter_context(place))
         checkpoints = Checkpoints(directory, Interval.of(config.checkpoint_every))
         state, notes = together.first_says(checkpoints.newest) if goes_on else ({}, [])
-        notes += require_same(state, replace(asked, name=directory.name), table) if goes_on else []
+        if goes_on:
+            notes += require_same(state, begun, replace(asked, name=directory.name))
         observer = None
         if together.is_first:
             names, seen = table.feature_names, state.get("observer")
@@ -121,7 +134,7 @@ def _descend(
     signals: Signals,
     watch: Callable[[Progress], None],
 ) -> None:
-    """Follow the course to its end; where it diverges, all processes say so."""
+    """Follow the course to its end; where it diverges, it does so for all processes."""
     diverged: DivergedError | None = None
     try:
         _follow(course, together, observer, keeper, signals, watch)
@@ -133,6 +146,8 @@ def _descend(
     if (diverged := together.first_says(lambda: diverged)) is not None:
         if keeper is not None:
             keeper.forget()
+        if not together.is_first:
+            raise FirstFailedError(str(diverged))
         raise diverged
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ T = TypeVar("T")
 PATIENCE = timedelta(seconds=20)
 """With another process, within a step: by that a connection that was cut is told from one that is
 busy. A process that has died is noticed at once."""
+STARTING = timedelta(minutes=5)
+"""For all of them to be there: imports from a disk that many share take a while."""
 READING = timedelta(minutes=30)
 """With another process that reads a table, or looks at all of the data."""
 
@@ -32,7 +34,7 @@ class LostProcessError(ConnectionError):
 
 
 class FirstFailedError(RuntimeError):
-    """The first process has failed, and has said why."""
+    """The first process has failed, and says why; so do the others, in its words."""
 
 
 class Processes:
@@ -77,6 +79,10 @@ class Processes:
     def all_say(self, value: T) -> list[T]:
         """What each process says, to all."""
         return [value]
+
+    def fail(self, why: str) -> NoReturn:
+        """Raise ValueError in the first process, which says it, and FirstFailedError elsewhere."""
+        raise ValueError(why) if self.is_first else FirstFailedError(why)
 
     def close(self) -> None:
         """Let go of what was opened to speak with the others."""
@@ -125,9 +131,10 @@ class Group(Processes):
         if self.is_first:
             try:
                 said = [say()]
-            except Exception:
+            except Exception as error:
                 with self._in_contact():
-                    dist.broadcast_object_list([FirstFailedError()], 0, group=self._slow)
+                    failed = FirstFailedError(str(error))
+                    dist.broadcast_object_list([failed], 0, group=self._slow)
                 raise
         with self._in_contact():
             dist.broadcast_object_list(said, 0, group=self._slow)
@@ -178,10 +185,13 @@ def launched(device: torch.device) -> Iterator[int]:
     if device.type == "cuda":
         backend = "nccl"
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    # torchrun's store remembers where those that have died could be reached.
-    store = PrefixStore(f"start {restarts()}", store)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with _in_contact(rank, size):
+        store, rank, size = next(rendezvous("env://", timeout=STARTING))
+        # torchrun's store remembers where those that have died could be reached.
+        store = PrefixStore(f"start {restarts()}", store)
+        store.set(f"{rank} is here", "")
+        store.wait([f"{each} is here" for each in range(size)], STARTING)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield dist.get_rank()

@@ -23,26 +23,28 @@ def read(config: Config) -> Table:
 
 
 def read_by_all(together: Processes, config: Config) -> Table:
-    """The table, once every process has it; where one has not, all raise what it has to say.
+    """The table, once every process has it.
 
-    Raises ValueError where they have not read the same, too.
+    Raises what is wrong with it in the first process; ValueError, where it is so in another one
+    alone, or where they have not read the same; and in the others FirstFailedError.
     """
-    table, mine = None, None
+    table: Table | None = None
+    mine: ValueError | OSError | None = None
     try:
         table = read(config)
     except (ValueError, OSError) as error:
         mine = error
-    said = together.all_say((table and table.fingerprint, None if mine is None else str(mine)))
-    if mine is not None and said[0][1] == str(mine):
+    if mine is not None and together.size == 1:
         raise mine
+    said = together.all_say((table and table.fingerprint, None if mine is None else str(mine)))
     for rank, (fingerprint, trouble) in enumerate(said):
-        if trouble is not None:
-            raise ValueError(f"process {rank}: {trouble}")
-        if fingerprint != said[0][0]:
-            raise ValueError(
-                f"process {rank} has read another table than the first; give each process the same "
-                f"data, all of it, of which they share out the work"
+        wrong = trouble
+        if trouble is None and fingerprint != said[0][0]:
+            wrong = (
+                "has read another table than the first; give each process the same data, all of it"
             )
+        if wrong is not None:
+            together.fail(wrong if rank == 0 else f"process {rank}: {wrong}")
     assert table is not None
     return table
 

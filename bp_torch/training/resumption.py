@@ -4,7 +4,6 @@ import glob
 import json
 import os
 import platform
-import shlex
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,7 +17,8 @@ from bp_torch.training.checkpoints import Checkpoints, Interval, State, found
 from bp_torch.training.config import Config
 from bp_torch.training.data import name_of
 from bp_torch.training.device import resolve_device
-from bp_torch.training.run_folder import require_run
+from bp_torch.training.processes import Processes
+from bp_torch.training.run_folder import require_folder_name, require_run
 
 DATA = ("dataset", "test", "columns")
 """Options that say where the data are: they may have moved, if they are still the same."""
@@ -39,6 +39,11 @@ def begun_with(runs: str | os.PathLike[str], name: str, given: Mapping[str, Any]
         ValueError: an option has changed that what is learnt depends on; or the data were in
             memory, and are not given again; or no checkpoint is whole.
     """
+    require_folder_name(name)
+    if given.get("name", name) != name:
+        raise ValueError(
+            f"name is {given['name']!r}, and the run that goes on {name!r}; leave it out"
+        )
     state, _ = Checkpoints(require_run(runs, name), Interval()).newest()
     begun = dict(state["config"])
     for field, value in begun.items():
@@ -53,7 +58,7 @@ def begun_with(runs: str | os.PathLike[str], name: str, given: Mapping[str, Any]
                 )
             begun[field] = given[field]
     was = Config(**begun | {field: given[field] for field in DATA if field in given})
-    now = replace(was, **given, name=name, runs=runs)
+    now = replace(was, **{**given, "name": name, "runs": runs})
     for field in fields(Config):
         old, new = getattr(was, field.name), getattr(now, field.name)
         if field.name in FREE or isinstance(state["config"].get(field.name), dict) or old == new:
@@ -68,7 +73,7 @@ def begun_with(runs: str | os.PathLike[str], name: str, given: Mapping[str, Any]
     return now
 
 
-def beginning(config: Config, table: Table) -> State:
+def beginning(config: Config, table: Table, together: Processes) -> State:
     """What a run was begun with, for its checkpoints."""
     said = {}
     for field in fields(Config):
@@ -78,7 +83,9 @@ def beginning(config: Config, table: Table) -> State:
             value, plain = os.fspath(value), True
         said[field.name] = value if plain else {IN_MEMORY: f"a {name_of(value)}"}
     computed = versions() | {"device": resolve_device(config.device).type}
-    return {"config": said, "data": _data(table), "versions": computed}
+    # Any number of processes comes to the same, but for local steps.
+    number = None if config.sync_every is None else together.size
+    return {"config": said, "data": _data(table), "versions": computed, "processes": number}
 
 
 def left_by_crash(begun: State, config: Config, otherwise: str) -> str | None:
@@ -99,12 +106,29 @@ def left_by_crash(begun: State, config: Config, otherwise: str) -> str | None:
     return name if state["config"] == json.loads(json.dumps(begun["config"])) else None
 
 
-def require_same(state: State, config: Config, table: Table) -> list[str]:
+def require_one_config(together: Processes, config: Config, begun: State) -> None:
+    """Raise ValueError, or FirstFailedError, unless all processes were asked for the same."""
+    said = together.all_say(begun["config"])
+    for rank, each in enumerate(said):
+        for field, value in each.items():
+            if value != said[0][field] and field not in FREE:
+                together.fail(
+                    f"process {rank} was given {field.replace('_', '-')} {_shown(value)}, and the "
+                    f"first {_shown(said[0][field])}; give all of them the same"
+                )
+
+
+def require_same(state: State, begun: State, config: Config) -> list[str]:
     """What may be different in the last places, since versions have changed.
 
-    Raises ValueError where the data have.
+    Raises ValueError where the data have, or the number of processes that make local steps.
     """
-    was, now_is = state["data"], _data(table)
+    if (were := state["processes"]) != (are := begun["processes"]):
+        raise ValueError(
+            f"the run {config.name!r} makes local steps (sync-every) in {were} processes, and "
+            f"here {'is' if are == 1 else 'are'} {are}; start {were}"
+        )
+    was, now_is = state["data"], begun["data"]
     if was != now_is:
         pairs = ((what, was[what], now_is[what]) for what in was)
         said = [f"{what} {old}, now {new}" for what, old, new in pairs if old != new]
@@ -114,11 +138,10 @@ def require_same(state: State, config: Config, table: Table) -> list[str]:
             f"the data have changed since the run {config.name!r} was begun: {what}; give it the "
             f"same data, or begin another run"
         )
-    device = resolve_device(config.device).type
     before = state["versions"]
     changed = [
         f"{name} was {before.get(name)} and is {version}"
-        for name, version in (versions() | {"device": device}).items()
+        for name, version in begun["versions"].items()
         if before.get(name) != version
     ]
     if not changed:
@@ -133,13 +156,6 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
-
-
-def resume_command(directory: Path) -> str:
-    """What goes on with the run in that folder."""
-    runs = os.fspath(directory.parent)
-    elsewhere = [] if runs == os.fspath(Config.runs) else ["--runs", runs]
-    return shlex.join(["bp-torch", "train", "--resume", directory.name, *elsewhere])
 
 
 def _data(table: Table) -> dict[str, Any]:

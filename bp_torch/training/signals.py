@@ -44,7 +44,9 @@ class Signals:
     def __enter__(self) -> "Signals":
         if threading.current_thread() is threading.main_thread():
             for number in ENDING:
-                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                handler = signal.getsignal(number)
+                default = handler in (signal.SIG_DFL, signal.default_int_handler)
+                if default or getattr(handler, "is_replaceable", False):
                     self._before[number] = signal.signal(number, self._hear)
         return self
 

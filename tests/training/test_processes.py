@@ -24,7 +24,12 @@ from bp_torch.training.data import Samples
 from bp_torch.training.descent import descend
 from bp_torch.training.exact_sum import exact_total
 from bp_torch.training.order import Order
-from bp_torch.training.processes import LostProcessError, Processes, processes
+from bp_torch.training.processes import (
+    FirstFailedError,
+    LostProcessError,
+    Processes,
+    processes,
+)
 from bp_torch.training.resumption import begun_with
 from bp_torch.training.signals import Signals
 from bp_torch.training.steps import Rule
@@ -199,11 +204,31 @@ def test_local_steps_learn_too(tmp_path):
 
 def test_processes_that_read_other_tables_are_told(tmp_path):
     def work(rank):
-        with pytest.raises(ValueError, match="has read another table than the first"):
+        kind = FirstFailedError if rank else ValueError  # one of them is enough to say it
+        with pytest.raises(kind, match="process 1: has read another table than the first"):
             bp.train(people().iloc[rank:], target="y", runs=tmp_path, epochs=1)
+        with pytest.raises(kind, match="process 1 was given epochs 2, and the first 1; give all"):
+            bp.train(people(), target="y", runs=tmp_path, epochs=1 + rank)
+        people().to_csv(tmp_path / "0.csv")
+        with pytest.raises(kind, match=r"process 1: there is no file .*1\.csv"):
+            bp.train(tmp_path / f"{rank}.csv", target="y", runs=tmp_path)
         return True
 
     assert together(2, tmp_path, work) == [True, True]
+
+
+def test_local_steps_go_on_with_as_many_processes(tmp_path):
+    options = {"batch_size": 32, "sync_every": 8}
+    together(2, tmp_path, lambda rank: train(tmp_path, "mine", epochs=2, **options).steps)
+    whole = together(2, tmp_path, lambda rank: train(tmp_path, "whole", epochs=4, **options))[0]
+
+    def go_on(rank):
+        return bp.train(people(), target="y", runs=tmp_path, resume="mine", epochs=4)
+
+    with pytest.raises(ValueError, match=r"makes local steps .* in 2 processes, and here is 1; st"):
+        go_on(0)
+    again = together(2, tmp_path, go_on)[0]
+    assert torch.equal(again.model.module.weight, whole.model.module.weight)
 
 
 def goes_on(data, runs):

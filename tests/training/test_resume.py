@@ -156,6 +156,15 @@ def test_an_option_that_changes_nothing_may_change(tmp_path):
     assert again.steps == 96
 
 
+@pytest.mark.parametrize("name", [7, True, "", "a/b"])
+def test_what_is_no_name_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="name must be a plain folder name"):
+        bp.train(runs=tmp_path, resume=name)
+    cut(tmp_path)
+    with pytest.raises(ValueError, match="name is 'other', and the run that goes on 'cut'; leave"):
+        bp.train(runs=tmp_path, resume="cut", name="other")
+
+
 def test_there_must_be_something_to_go_on_with(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no run 'mine' in "):
         bp.train(runs=tmp_path, resume="mine")
