@@ -111,4 +111,9 @@ def test_the_comparison_itself_can_fail(actual, is_same):
 
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+        path, _, heading = target.partition("#")
+        assert (ROOT / path).exists(), target
+        page = (ROOT / path).read_text() if path else README
+        headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE) if heading else []
+        slugs = [re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings]
+        assert not heading or heading in slugs, target

@@ -47,7 +47,7 @@ def test_as_a_script_an_unknown_name_is_one_line_and_status_2():
         ("small --rounds many", "invalid int value: 'many'"),
         ("small --device tpu", "invalid choice: 'tpu'"),
         ("small --nonsense", "unrecognized arguments: --nonsense"),
-        ("small --figure it.png", "exactly one of scale, accuracy; got small"),
+        ("small --figure it.png", "exactly one of scale, accuracy, cluster; got small"),
         ("scale accuracy --figure it.png", "got scale, accuracy"),
         ("scale --figure it.txt", "--figure ends in .png, .svg, .pdf; got it.txt"),
         ("small --json no/such/folder/it.json", "got no/such/folder/it.json"),

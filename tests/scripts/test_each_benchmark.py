@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from benchmarks import scale, sigmoid, step
+from benchmarks import cluster, scale, sigmoid, step
 from benchmarks.benchmark import Options
 from benchmarks.command import BENCHMARKS, main
 from benchmarks.data import size_here
@@ -114,6 +114,21 @@ def test_the_slope_is_that_of_the_upper_half(power):
     bent = {2**k: 2.0 ** (power * max(k, 6)) for k in range(12)}  # flat where x is small
     assert scale.slope_of(bent) == pytest.approx(power)
     assert scale.slope_of({8: 3.0}) == 0.0
+
+
+def test_the_model_of_many_machines_is_its_formula():
+    node, link = cluster.Node(row=1e-8, call=1e-5), cluster.Link(latency=1e-5, bandwidth=1e9)
+    assert link.all_reduce(1, 1e9) == 0
+    assert link.all_reduce(8, 1e6) == pytest.approx(2 * 3 * 1e-5 + 2 * 7 / 8 * 1e-3)
+    alone = cluster.step_time(node, link, 1, 30, 2**20)
+    assert alone == pytest.approx(2**20 * 1e-8 + 1e-5, rel=1e-3)
+    assert cluster.efficiency(node, link, 1, 30, 2**20) == 1
+    shares = [cluster.efficiency(node, link, nodes, 30, 2**20) for nodes in (1, 2, 4, 64, 1024)]
+    assert shares == sorted(shares, reverse=True)
+    # A batch has 121 parts: more machines than that do not make it faster.
+    assert cluster.step_time(node, link, 128, 30, 2**20) < cluster.step_time(
+        node, link, 1024, 30, 2**20
+    )
 
 
 @pytest.mark.slow
