@@ -147,7 +147,6 @@ class Course:
 
     def _is_over(self) -> bool:
         """By the first's word: another machine might come to other last places."""
-
         together, over = self._processes, False
         if together.is_first:
             over = self.stopping.is_over(self._data.test, self._config.cost)

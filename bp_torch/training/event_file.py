@@ -58,7 +58,8 @@ class EventFile:
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         self._before = before or {}
-        _cut_back(directory, self._before)
+        self.lost = _cut_back(directory, self._before)
+        """Files of `before` that are not there any more, or not all of them."""
         # TensorBoard reads them in the order of their names.
         latest = max((int(name.split(".")[3]) for name in self._before), default=0)
         number = max(int(time.time()), latest + 1)
@@ -188,13 +189,16 @@ class EventFile:
             self._records.write(event.SerializeToString())
 
 
-def _cut_back(directory: Path, sizes: dict[str, int]) -> None:
-    """Leave of the event files in the folder what they were."""
+def _cut_back(directory: Path, sizes: dict[str, int]) -> list[str]:
+    """Leave of the event files in the folder what they were; returns those that lack something."""
+    whole = set()
     for path in directory.glob(NAME.format("*")):
         if path.name not in sizes:
             path.unlink()
-        elif path.stat().st_size > sizes[path.name]:
+        elif path.stat().st_size >= sizes[path.name]:
             os.truncate(path, sizes[path.name])
+            whole.add(path.name)
+    return sorted(sizes.keys() - whole)
 
 
 @contextmanager

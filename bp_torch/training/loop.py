@@ -98,6 +98,7 @@ def run(
             names, seen = table.feature_names, state.get("observer")
             watching = Observer(config, module, data, directory, names, seen)
             observer = stack.enter_context(watching)
+            notes += observer.notes
         course = Course(config, module, data, together, observer, state)
         keeper = None if observer is None else Keeper(course, observer, checkpoints, begun)
         notes += course.notes

@@ -34,6 +34,7 @@ class Monitor:
     ) -> None:
         state = state or {}
         self._events = EventFile(directory, hyperparameters, metrics, state.get("files"), step)
+        self.lost = self._events.lost
         self._names = feature_names
         start: list[float] | None = state.get("start")
         self._looks: int = state.get("looks", 0)

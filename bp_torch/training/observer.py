@@ -69,6 +69,10 @@ class Observer:
         self.comparison = Comparison(*state.get("comparison", ()))
         self.trouble: list[str] = []
         """What went wrong with the log; then nothing more is written to it."""
+        self.notes: list[str] = []
+        if self._monitor and self._monitor.lost:
+            lost = ", ".join(self._monitor.lost)
+            self.notes.append(f"TensorBoard lacks steps before this one: {lost} is not whole")
 
     def __enter__(self) -> "Observer":
         return self

@@ -11,6 +11,7 @@ from event_files import read
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import bp_torch as bp
+from bp_torch.training.checkpoints import found
 
 DONE, STOPPED, FAILED = 0, 1, 2
 
@@ -45,7 +46,7 @@ def ended(work, after, numbers, apart=0.0):
 
 def train_or_go_on(runs, name, **options):
     """What whoever starts a run again and again would call."""
-    if any((runs / name).glob("checkpoint-*")):
+    if found(runs / name):
         begin = {"resume": name, "runs": runs}
     else:
         begin = {"name": name, "runs": runs, **options}
@@ -68,11 +69,11 @@ def scalars(directory):
 
 def written(directory):
     """(tag, step) of every scalar in any file, in the order of the files."""
-    found = []
+    seen = []
     for path in sorted(directory.glob("events.*")):
         for event in EventFileLoader(str(path)).Load():
-            found += [(value.tag, event.step) for value in event.summary.value if "/" in value.tag]
-    return found
+            seen += [(value.tag, event.step) for value in event.summary.value if "/" in value.tag]
+    return seen
 
 
 def same_run(directory, whole):

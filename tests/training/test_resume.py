@@ -197,6 +197,19 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, damage):
     same_run(again.directory, whole)
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut off"])
+def test_a_log_that_lacks_something_is_said_and_the_run_goes_on(tmp_path, damage):
+    whole = bp.train(runs=tmp_path, name="whole", **QUICK)
+    (log,) = cut(tmp_path).directory.glob("events*")
+    if damage == "gone":
+        log.unlink()
+    else:
+        os.truncate(log, 500)
+    again = bp.train(runs=tmp_path, resume="cut")
+    assert f"TensorBoard lacks steps before this one: {log.name} is not whole" in again.notes
+    assert torch.equal(again.model.module.weight, whole.model.module.weight)
+
+
 def test_every_byte_counts(tmp_path):
     stopped = cut(tmp_path, checkpoint_every=6, log_every=0)
     newest = found(stopped.directory)[-1]
