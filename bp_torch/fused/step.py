@@ -75,11 +75,10 @@ def chunk_sums(
 
         Σ sᵢ δᵢ xᵢ (D), Σ sᵢ δᵢ , Σ sᵢ c(ŷᵢ, yᵢ) , Σ sᵢ        as one row of (chunks, D + 3)
 
-    Arguments and errors as there, but for weights that may all be 0.
+    Arguments and errors as there.
     """
-    # Not looked at one by one: weights that are all 0 have sums like others.
-    given = fitted(Inputs(x, y, weight, bias, cost, None))._replace(sample_weight=sample_weight)
-    sums: NDArray[np.float64] = backends.backend_of(x).chunk_sums(given)
+    given = fitted(Inputs(x, y, weight, bias, cost, sample_weight))
+    sums: NDArray[np.float64] = backends.backend_of(given.x).chunk_sums(given)
     return sums
 
 

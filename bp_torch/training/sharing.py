@@ -127,8 +127,8 @@ class Shared(Whole):
     def _sums(self, mine: Samples) -> Numbers:
         """Of each part: Σ sᵢ ∂cᵢ/∂θ for every parameter θ, Σ sᵢ cᵢ, and Σ sᵢ."""
         module, parameters = self.module, sum(p.numel() for p in self.module.parameters())
-        if not len(mine):
-            return np.zeros((0, parameters + 2))
+        if not len(mine) or (mine.weight is not None and not mine.weight.any()):
+            return np.zeros((0, parameters + 2))  # nobody counts in it
         if self.fused and isinstance(module, Neuron) and mine.x.is_cpu:
             weights = module.weight, module.bias
             return chunk_sums(mine.x, mine.y, *weights, self.cost, sample_weight=mine.weight)

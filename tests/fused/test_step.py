@@ -260,3 +260,32 @@ def test_ctrl_c_ends_a_long_step(monkeypatch):
 def step_after_step(batch, until):
     while time.monotonic() < until:
         step(batch)
+
+
+def test_the_sums_of_chunks_are_those_that_a_step_divides():
+    x, y = torch.randn(40_000, 30), torch.rand(40_000)
+    s = torch.rand(40_000)
+    neuron = bp.Neuron(30)
+    for cost in ("quadratic", "cross-entropy"):
+        sums = fused.chunk_sums(x, y, neuron.weight, neuron.bias, cost, sample_weight=s)
+        assert sums.shape == (-(-40_000 // fused.rows_per_chunk(30)), 33)
+        step = fused.cost_and_gradients(x, y, neuron.weight, neuron.bias, cost, sample_weight=s)
+        total = torch.from_numpy(sums.sum(0))
+        means = total[:-1] / total[-1]
+        for found, expected in zip((means[-1], means[:30], means[30]), step, strict=True):
+            assert torch.equal(found.to(expected.dtype), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [torch.ones(39), torch.full((40,), -1.0), torch.full((40,), torch.nan), torch.ones(40, 1)],
+    ids=["too few", "negative", "NaN", "two axes"],
+)
+def test_the_sums_of_chunks_refuse_weights_that_are_none(wrong):
+    x, y, neuron = torch.randn(40, 3), torch.rand(40), bp.Neuron(3)
+    with pytest.raises(ValueError, match="sample_weight must"):
+        fused.chunk_sums(x, y, neuron.weight, neuron.bias, sample_weight=wrong)
+    strided = torch.rand(80)[::2]  # every second number, where the kernel reads one after another
+    given = (x, y, neuron.weight, neuron.bias)
+    found = fused.chunk_sums(*given, sample_weight=strided)
+    assert (found == fused.chunk_sums(*given, sample_weight=strided.clone())).all()

@@ -1,5 +1,6 @@
 """Runs that are killed or interrupted at any moment go on as if they had not been."""
 
+import os
 import random
 import signal
 
@@ -8,6 +9,7 @@ from crashes import ended, same_run, train_or_go_on
 
 import bp_torch as bp
 from bp_torch.training.monitor import Monitor
+from bp_torch.training.signals import Signals
 
 RUN = {
     "epochs": 60,
@@ -72,3 +74,15 @@ def test_a_run_that_is_interrupted_at_any_moment_is_the_run_that_was_not(
     tmp_path, whole, numbers, times
 ):
     assert disturbed(tmp_path, whole, numbers, times, apart=0.002) >= times
+
+
+@pytest.mark.parametrize(("number", "status"), [(2, 0), (3, -signal.SIGTERM)])
+def test_two_signals_are_noted_and_a_third_ends_the_process(number, status):
+    child = os.fork()
+    if not child:
+        with Signals() as signals:
+            signals.wait()
+            for _ in range(number):
+                signal.raise_signal(signal.SIGTERM)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == status
