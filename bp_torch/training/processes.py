@@ -178,8 +178,8 @@ def processes() -> Processes:
 def launched(device: torch.device) -> Iterator[int]:
     """Join the processes that a launcher has started, where one has, and leave them in the end;
     which of them this is."""
-    if not (os.environ.keys() >= LAUNCHER and dist.is_available() and not dist.is_initialized()):
-        yield processes().rank
+    if not dist.is_available() or dist.is_initialized() or not os.environ.keys() >= LAUNCHER:
+        yield dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
         return
     backend = "gloo"
     if device.type == "cuda":
